@@ -1,0 +1,409 @@
+"""The settings of a run: small frozen dataclasses, each handed to exactly one part.
+
+Owns the defaults (here and nowhere else), the checks, and reading YAML files with dotted overrides.
+A run is one YAML file; `key.sub=value` on the command line overrides; an unknown key fails and
+names the nearest known one. Checks that need the machine (layouts against the world size, files)
+belong to the parts that meet the machine.
+
+Try it: `reft-megatron ppo --config examples/configs/ppo_gsm8k.yaml --print-config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from reft_megatron.errors import ConfigError
+from reft_megatron.types import Form
+
+__all__ = [
+    "CheckpointConfig",
+    "Config",
+    "EvaluateConfig",
+    "GenerateConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParallelConfig",
+    "PpoConfig",
+    "PretrainConfig",
+    "RewardConfig",
+    "RunConfig",
+    "SftConfig",
+    "TaskConfig",
+    "TokenizerConfig",
+    "config_hash",
+    "describe",
+    "load_config",
+    "to_yaml",
+]
+
+Count = Annotated[int, Field(ge=1)]
+Zero = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RunConfig:
+    """What the run is called and where it lives."""
+
+    name: str = "run"
+    """Name of the run; its folder is `<dir>/<name>`."""
+    dir: str = "runs"
+    """Folder that holds all runs."""
+    seed: Zero = 0
+    """Seed of everything random: initialisation, data order, sampling."""
+    resume: bool = True
+    """Continue from the last checkpoint in the run's folder when there is one."""
+    max_skipped_steps: Zero = 10
+    """Optimizer steps that may be skipped for a non-finite loss or gradient before the run stops."""
+    collective_timeout_s: Count = 1800
+    """Seconds after which a rank that waits for a lost one gives up."""
+    threads: Zero = 0
+    """CPU threads per process; 0 takes cores / processes on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class ParallelConfig:
+    """How the model is laid over the ranks; data parallel size is world / (tensor x pipeline)."""
+
+    tensor: Count = 1
+    """Tensor-parallel size."""
+    pipeline: Count = 1
+    """Pipeline-parallel size."""
+    virtual_pipeline: Count = 1
+    """Model chunks per pipeline rank (interleaved schedule when above 1)."""
+    sequence: bool = False
+    """Sequence parallelism over the tensor-parallel ranks (needs tensor > 1)."""
+    distributed_optimizer: bool = True
+    """Shard optimizer state over the data-parallel ranks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class ModelConfig:
+    """The policy network."""
+
+    preset: str = "galactica-tiny"
+    """Named architecture; see `reft-megatron ppo --help` or `policy.families`."""
+    load: str = ""
+    """Folder of a checkpoint to take the initial weights from; empty starts from random weights."""
+    reference: str = ""
+    """Checkpoint of the frozen reference policy; empty takes the initial policy (paper)."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward pass; optimizer state is always fp32."""
+    recompute: Literal["none", "selective", "full"] = "none"
+    """Activations recomputed in the backward pass: none, core attention only, or whole layers."""
+    dropout: Fraction = 0.0
+    """Hidden and attention dropout of supervised training (0.1 in Galactica; PPO never drops)."""
+    vocab_multiple: Count = 128
+    """The vocabulary is padded to a multiple of this times the tensor-parallel size."""
+    logprob_chunk: Count = 1024
+    """Tokens per chunk of the vocabulary projection; bounds the fp32 logits held at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class TokenizerConfig:
+    """The tokenizer."""
+
+    path: str = ""
+    """A sentencepiece `.model` or a Hugging Face `tokenizer.json`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class TaskConfig:
+    """The problems."""
+
+    name: Literal["arithmetic", "gsm8k", "svamp", "mathqa", "mathqa-numeric"] = "arithmetic"
+    """Which task."""
+    form: Form = "program"
+    """Chains of thought as Python programs or as natural language (`nl`)."""
+    train: str = ""
+    """Training file; empty for the generated task."""
+    test: str = ""
+    """Test file; empty for the generated task."""
+    train_size: Zero = 0
+    """Training problems to use (a fixed prefix of a fixed shuffle); 0 takes all."""
+    dev_size: Zero = 200
+    """Problems carved from the training file by a fixed rule, for selection only."""
+    test_size: Zero = 0
+    """Test problems to use; 0 takes all."""
+    data_seed: Zero = 0
+    """Seed of the generated task."""
+    parity: Literal["correct", "reference"] = "correct"
+    """`reference` restores the behaviour of the authors' code wherever it differs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class OptimizerConfig:
+    """AdamW and its schedule."""
+
+    lr: Positive = 1e-5
+    """Peak learning rate."""
+    min_lr: NonNegative = 0.0
+    """Learning rate at the end of the decay."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """Decay after the warm-up."""
+    warmup_fraction: Fraction = 0.1
+    """Share of all optimizer steps spent ramping up linearly."""
+    weight_decay: NonNegative = 0.0
+    """Decoupled weight decay."""
+    beta1: Fraction = 0.9
+    """Adam's first-moment decay."""
+    beta2: Fraction = 0.999
+    """Adam's second-moment decay."""
+    eps: Positive = 1e-8
+    """Adam's epsilon."""
+    clip_grad: NonNegative = 1.0
+    """Global gradient norm is clipped to this; 0 never clips."""
+    micro_batch_tokens: Count = 4096
+    """Token budget of one packed micro-batch on one data-parallel rank."""
+    packing: bool = True
+    """Lay sequences end to end in one row; False pads them to a rectangle."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class GenerateConfig:
+    """Sampling."""
+
+    max_prompt_tokens: Count = 512
+    """Longer prompts are dropped with a counted warning; never cut (the reference cut at 300)."""
+    max_new_tokens: Count = 400
+    """Response length limit, end-of-sequence included."""
+    temperature: Positive = 1.0
+    """Softmax temperature of training rollouts and vote samples."""
+    top_k: Zero = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Keep the smallest set of tokens with this probability mass."""
+    slots: Count = 64
+    """Sequences decoded at once on one replica."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RewardConfig:
+    """Checking completions."""
+
+    workers: Count = 2
+    """Isolated CPython workers per replica."""
+    timeout_s: Positive = 10.0
+    """Wall-clock limit of one program (the reference's 10 s)."""
+    memory_mb: Annotated[int, Field(ge=64)] = 512
+    """Address-space limit of a worker."""
+    max_output_kb: Count = 64
+    """Text a program may print before it is stopped."""
+    partial: Fraction = 0.1
+    """Reward of a numeric but wrong answer (paper 0.1; 0 switches it off)."""
+    max_fault_fraction: Fraction = 0.01
+    """Share of executor faults in one batch above which the run stops."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class PretrainConfig:
+    """Language modelling on generated documents: makes a base model for the shipped task."""
+
+    steps: Count = 1000
+    """Optimizer steps."""
+    batch_size: Count = 64
+    """Documents per step, over all data-parallel ranks."""
+    copy_fraction: Fraction = 0.5
+    """Share of documents that are a random string repeated; they teach copying."""
+    question_weight: NonNegative = 0.1
+    """Loss weight of the tokens of the question; all others weigh 1."""
+    checkpoint_every: Zero = 0
+    """Steps between checkpoints; 0 only at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SftConfig:
+    """Supervised fine-tuning on gold chains of thought."""
+
+    epochs: Count = 40
+    """Passes over the training problems that the schedule is laid out for."""
+    batch_size: Count = 48
+    """Sequences per optimizer step, over all data-parallel ranks."""
+    stop_after_epoch: Zero = 0
+    """Stop early after this many epochs, schedule unchanged (the paper's warm-up); 0 never."""
+    evaluate_every: Zero = 1
+    """Epochs between evaluations on the dev split; 0 only at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class PpoConfig:
+    """ReFT: PPO against the program-checked reward (paper section 3.2)."""
+
+    iterations: Count = 1000
+    """Rollout batches."""
+    batch_size: Count = 32
+    """Problems per rollout batch, over all data-parallel ranks."""
+    samples_per_problem: Count = 1
+    """Completions per problem in a batch."""
+    updates_per_batch: Count = 2
+    """Passes over each rollout batch (paper's U); each is one optimizer step."""
+    kl_coef: NonNegative = 0.01
+    """Weight beta of the KL penalty inside the reward (0.01 programs, 0.05 natural language)."""
+    value_coef: NonNegative = 5.0
+    """Weight alpha of the value loss."""
+    clip_range: Positive = 0.2
+    """Clip of the probability ratio and of the value (epsilon)."""
+    gamma: Fraction = 1.0
+    """Discount of rewards."""
+    lam: Fraction = 0.95
+    """Decay of generalised advantage estimation."""
+    truncated_reward: Literal["keep", "zero"] = "keep"
+    """Reward of a completion cut by the length limit: as judged (reference), or 0."""
+    evaluate_every: Zero = 50
+    """Iterations between evaluations on the dev split; 0 only at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class EvaluateConfig:
+    """Evaluation."""
+
+    split: Literal["train", "dev", "test"] = "test"
+    """Which problems."""
+    samples: Zero = 0
+    """Completions per problem for the majority vote; 0 only greedy top-1."""
+    max_problems: Zero = 0
+    """Evaluate only the first this many problems; 0 takes all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class CheckpointConfig:
+    """Checkpoints."""
+
+    every: Zero = 50
+    """PPO iterations or SFT epochs between checkpoints; 0 only at the end."""
+    keep_last: Count = 2
+    """Recent checkpoints kept; the best by dev accuracy is always kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class LogConfig:
+    """What a run tells."""
+
+    progress: bool = True
+    """Progress bars on the main rank."""
+    tensorboard: bool = True
+    """TensorBoard event files in the run's folder."""
+    wandb_project: str = ""
+    """Weights & Biases project; empty does not log there."""
+    table_every: Count = 1
+    """Iterations between metric tables on the terminal."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class Config:
+    """Everything one run needs."""
+
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+    parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    generate: GenerateConfig = dataclasses.field(default_factory=GenerateConfig)
+    rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
+    pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
+    sft: SftConfig = dataclasses.field(default_factory=SftConfig)
+    ppo: PpoConfig = dataclasses.field(default_factory=PpoConfig)
+    evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    log: LogConfig = dataclasses.field(default_factory=LogConfig)
+
+
+_ADAPTER = TypeAdapter(Config)
+
+
+def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a YAML file, apply `key.sub=value` overrides, check everything.
+
+    `path` None starts from the defaults. Raises ConfigError for a missing file, bad YAML, an
+    unknown key (with the nearest known one), or a value out of range.
+    """
+    tree = _read_yaml(Path(path)) if path is not None else {}
+    _check_keys(tree, Config, "")
+    for override in overrides:
+        _apply_override(tree, override)
+    _check_keys(tree, Config, "")
+    try:
+        return _ADAPTER.validate_python(tree)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (seen: {e['input']!r})"
+            for e in error.errors()
+        ]
+        raise ConfigError("bad setting: " + "; ".join(lines)) from None
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal value."""
+    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+
+
+def config_hash(config: Config) -> str:
+    """Twelve hex digits that change with any setting."""
+    return hashlib.sha256(to_yaml(config).encode()).hexdigest()[:12]
+
+
+def describe() -> list[tuple[str, str, str]]:
+    """(dotted key, default, meaning) of every setting, in order; `--help` prints it."""
+    rows = []
+    for section in dataclasses.fields(Config):
+        kind = type(getattr(Config(), section.name))
+        for name, field in kind.__pydantic_fields__.items():
+            meaning = " ".join((field.description or "").split())
+            rows.append((f"{section.name}.{name}", repr(field.default), meaning))
+    return rows
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"cannot read the config file {path}: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the config file {path} is not valid YAML: {error}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"the config file {path} must hold `section:` blocks, saw {tree!r:.60}.")
+    return tree
+
+
+def _apply_override(tree: dict[str, Any], override: str) -> None:
+    key, sign, text = override.partition("=")
+    section, dot, name = key.partition(".")
+    if not (sign and dot and section and name):
+        raise ConfigError(f"an override reads section.key=value, saw {override!r}.")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    block = tree.setdefault(section, {})
+    if not isinstance(block, dict):
+        raise ConfigError(f"`{section}` must be a block of settings, saw {block!r:.60}.")
+    block[name] = value
+
+
+def _check_keys(tree: dict[str, Any], kind: type, prefix: str) -> None:
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in tree.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise ConfigError(
+                f"unknown setting {prefix}{key}; the nearest known one is {prefix}{near[0]}. "
+                "`--help` lists them all."
+            )
+        if prefix == "" and isinstance(value, dict):
+            _check_keys(value, type(getattr(Config(), key)), f"{key}.")

@@ -1,0 +1,123 @@
+"""The mesh: where this process stands among the others, as one frozen value.
+
+Owns ranks, process groups and the few collectives the layers above need. Knows nothing of
+Megatron: `policy.mesh` builds it. An axis of size 1 needs no process group, so `Mesh.single()`
+serves every test and tool that runs in one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+__all__ = ["Axis", "Mesh"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One dimension of the mesh as this rank sees it."""
+
+    rank: int = 0
+    """This process's index on the axis."""
+    size: int = 1
+    """Number of processes on the axis."""
+    ranks: tuple[int, ...] = (0,)
+    """Global ranks of the processes on this axis, in axis order."""
+    group: Any = None
+    """torch.distributed process group; None when the size is 1."""
+    object_group: Any = None
+    """Group for Python objects (gloo, so that nothing passes through a GPU); None when size 1."""
+
+    @property
+    def first(self) -> bool:
+        """True on the first rank of the axis."""
+        return self.rank == 0
+
+    @property
+    def last(self) -> bool:
+        """True on the last rank of the axis."""
+        return self.rank == self.size - 1
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum of `tensor` over the axis, as a new tensor on every rank (any shape, any dtype)."""
+        return self._reduce(tensor, dist.ReduceOp.SUM)
+
+    def max(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Element-wise maximum of `tensor` over the axis, as a new tensor on every rank."""
+        return self._reduce(tensor, dist.ReduceOp.MAX)
+
+    def _reduce(self, tensor: torch.Tensor, op: Any) -> torch.Tensor:
+        out = tensor.clone()
+        if self.size > 1:
+            dist.all_reduce(out, op=op, group=self.group)
+        return out
+
+    def gather_objects(self, item: T) -> list[T]:
+        """The `item` of every rank of the axis, in axis order, on every rank."""
+        if self.size == 1:
+            return [item]
+        items: list[Any] = [None] * self.size
+        dist.all_gather_object(items, item, group=self.object_group)
+        return items
+
+    def broadcast_object(self, item: T | None, source: int = 0) -> T:
+        """The `item` of axis rank `source`, on every rank of the axis."""
+        if self.size == 1:
+            return item  # type: ignore[return-value]  # the source's own item is never None-typed
+        box = [item]
+        dist.broadcast_object_list(box, src=self.ranks[source], group=self.object_group)
+        return box[0]  # type: ignore[return-value]
+
+    def barrier(self) -> None:
+        """Wait until every rank of the axis has come here."""
+        if self.size > 1:
+            dist.barrier(group=self.object_group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """All axes at once. A *replica* is one full copy of the model: tensor x pipeline ranks."""
+
+    world: Axis
+    """Every process of the run."""
+    tensor: Axis
+    """Ranks that share each layer's matrices."""
+    pipeline: Axis
+    """Ranks that hold consecutive layers."""
+    data: Axis
+    """Ranks that hold the same part of the model and see different problems."""
+    replica: Axis
+    """Ranks that together hold one copy of the model."""
+    device: torch.device
+    """Where this rank's tensors live."""
+
+    @classmethod
+    def single(cls, device: str | torch.device = "cpu") -> Mesh:
+        """The mesh of one process."""
+        one = Axis()
+        return cls(
+            world=one, tensor=one, pipeline=one, data=one, replica=one, device=torch.device(device)
+        )
+
+    @property
+    def main(self) -> bool:
+        """True on the one process that prints, writes logs and ledgers' manifests."""
+        return self.world.first
+
+    @property
+    def writer(self) -> bool:
+        """True on the one process of each replica that speaks for it: judges and writes ledgers.
+
+        It is tensor rank 0 of the last pipeline stage, where log-probs and values live.
+        """
+        return self.tensor.first and self.pipeline.last
+
+    @property
+    def writer_replica_rank(self) -> int:
+        """Index on the `replica` axis of the replica's writer."""
+        return (self.pipeline.size - 1) * self.tensor.size
