@@ -1,0 +1,89 @@
+"""The losses of ReFT and of supervised training, as weighted sums over tokens.
+
+Owns the PPO policy and value losses and the negative log-likelihood. A loss takes what the model
+says (`outputs`) and what was prepared for the same tokens (`fields`), all [R, L] about tokens, and
+returns a scalar and the weighted sums to log. The normaliser is in `fields["weights"]`
+(`learner.weights`), so losses and sums of parts add up to those of the whole batch.
+
+Fix the settings with `functools.partial` and hand the result to `policy.update`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["ppo_loss", "supervised_loss"]
+
+
+def ppo_loss(
+    outputs: Mapping[str, Tensor],
+    fields: Mapping[str, Tensor],
+    *,
+    clip_range: float,
+    value_coef: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """PPO's clipped policy loss plus `value_coef` times its clipped value loss (reft.md C.4).
+
+        rho  = exp(logprobs - old_logprobs)
+        L_pg = sum w max(-A rho, -A clip(rho, 1 - eps, 1 + eps))
+        L_vf = 1/2 sum w max((V - R)^2, (clip(V, V_old - eps, V_old + eps) - R)^2)
+
+    `outputs`: logprobs, values. `fields`: mask (bool), weights, old_logprobs, old_values,
+    advantages (whitened), returns. All [R, L]; computed in float32. What stands where the mask is
+    False, even NaN, reaches neither the loss nor its gradient. Returns the loss and the weighted
+    sums (float32, detached); with weights that sum to 1 over the batch they are means.
+    """
+    mask = fields["mask"]
+    weights, old_logprobs, old_values, advantages, returns = (
+        _counted(fields[name], mask)
+        for name in ("weights", "old_logprobs", "old_values", "advantages", "returns")
+    )
+    logprobs, values = _counted(outputs["logprobs"], mask), _counted(outputs["values"], mask)
+
+    log_ratio = logprobs - old_logprobs
+    ratio = log_ratio.exp()
+    pg_plain = -advantages * ratio
+    pg_clipped = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+    pg_loss = (weights * torch.maximum(pg_plain, pg_clipped)).sum()
+
+    vf_plain = (values - returns).square()
+    near = torch.clamp(values, old_values - clip_range, old_values + clip_range)
+    vf_clipped = (near - returns).square()
+    vf_loss = 0.5 * (weights * torch.maximum(vf_plain, vf_clipped)).sum()
+
+    loss = pg_loss + value_coef * vf_loss
+    per_token = {
+        "ratio": ratio,
+        "approx_kl": torch.expm1(log_ratio) - log_ratio,
+        "clip_fraction": (pg_clipped > pg_plain).float(),
+        "value_clip_fraction": (vf_clipped > vf_plain).float(),
+        "logprob": logprobs,
+        "value": values,
+    }
+    sums = {name: (weights * x).sum() for name, x in per_token.items()}
+    return loss, _detached({"loss": loss, "pg_loss": pg_loss, "vf_loss": vf_loss, **sums})
+
+
+def supervised_loss(
+    outputs: Mapping[str, Tensor], fields: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Negative log-likelihood, `-sum w logprobs` (reft.md B); tokens of weight 0 do not count.
+
+    `outputs`: logprobs. `fields`: weights. Both [R, L]; computed in float32. Returns the loss and
+    it again, detached, under `loss`.
+    """
+    weights = fields["weights"].float()
+    loss = -(weights * _counted(outputs["logprobs"], weights != 0)).sum()
+    return loss, _detached({"loss": loss})
+
+
+def _counted(x: Tensor, mask: Tensor) -> Tensor:
+    """`x` as float32 with 0 where it does not count; a product with the mask would keep a NaN."""
+    return torch.where(mask, x.float(), 0.0)
+
+
+def _detached(sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: x.detach() for name, x in sums.items()}

@@ -1,0 +1,12 @@
+"""What a run tells people: metrics, progress, tables; reports are imported by name.
+
+Owns the list of metric names and the one object a recipe logs through. The reports
+(`log.report`, `log.story`) and curves are imported by module, because matplotlib is slow to load.
+"""
+
+from __future__ import annotations
+
+from reft_megatron.log.logger import RunLog
+from reft_megatron.log.metrics import GLOSSARY
+
+__all__ = ["GLOSSARY", "RunLog"]

@@ -1,0 +1,79 @@
+"""Self-contained HTML pages: one file, images inside, no scripts, nothing fetched.
+
+Owns the templates' environment (every value is escaped) and the pieces all pages share. What a page
+says: `log.report` for one run, `log.story` for the way from a base model to ReFT.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from reft_megatron.log.curves import draw_picture
+from reft_megatron.log.pictures import Picture
+from reft_megatron.log.records import Series
+
+__all__ = ["Image", "Table", "images", "write_page"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A small table of a page."""
+
+    title: str
+    """Heading."""
+    header: Sequence[str]
+    """Column names."""
+    rows: Sequence[Sequence[str]]
+    """Cells as text; columns after the first are aligned as numbers."""
+    note: str = ""
+    """A line below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture of a page."""
+
+    key: str
+    """Anchor in the page and name of the file."""
+    title: str
+    """Heading; also the text in place of the picture."""
+    caption: str
+    """How to read it."""
+    png: bytes
+    """The picture."""
+
+    @property
+    def uri(self) -> str:
+        """The picture as a `data:` address."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+def images(pictures: Iterable[Picture], series: Series) -> list[Image]:
+    """Draw those of `pictures` for which the run has data."""
+    drawn = ((picture, draw_picture(picture, series)) for picture in pictures)
+    return [
+        Image(key=picture.key, title=picture.title, caption=picture.caption, png=png)
+        for picture, png in drawn
+        if png is not None
+    ]
+
+
+def write_page(path: Path, template: str, values: dict[str, object]) -> None:
+    """Fill `templates/<template>` with `values` and write it to `path`, all or nothing."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template).render(values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(path.name + ".tmp")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)

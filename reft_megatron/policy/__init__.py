@@ -1,0 +1,19 @@
+"""The policy wall: the only folder that knows Megatron-core.
+
+Six verbs cross it: build, generate, score, update, save, load (`Policy`). Importing this package
+first makes Megatron runnable on a machine without a GPU (see `policy.device`).
+"""
+
+import warnings
+
+from reft_megatron.policy.device import answer_cuda_calls
+
+answer_cuda_calls()
+with warnings.catch_warnings():
+    # Megatron announces each optional package it goes without; `doctor` tells that better.
+    warnings.simplefilter("ignore")
+    from reft_megatron.policy.mesh import join, leave, main_process
+    from reft_megatron.policy.policy import Policy
+    from reft_megatron.policy.update import StepStats
+
+__all__ = ["Policy", "StepStats", "join", "leave", "main_process"]

@@ -1,0 +1,237 @@
+"""Checkpoints: sharded, checked, and never half-written under their final name.
+
+Owns the folder format: `weights/` (Megatron's distributed checkpoint, readable at any layout),
+`state/rank_<r>.pt` (the rank's share of the optimizer and its random state, bit for bit, for the
+same layout), `meta.json`, and `manifest.json` with the size and SHA-256 of every file, written last.
+All of it is made in a folder of a temporary name that is then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import dist_checkpointing, tensor_parallel
+from megatron.core.dist_checkpointing.strategies.torch import (
+    MCoreSavePlanner,
+    TorchDistSaveShardedStrategy,
+    _replace_state_dict_keys_with_sharded_keys,
+    mcore_to_pyt_state_dict,
+)
+from megatron.core.optimizer import MegatronOptimizer
+from torch.distributed.checkpoint import FileSystemWriter
+
+from reft_megatron.errors import CheckpointError
+from reft_megatron.mesh import Mesh
+from reft_megatron.policy import device as devices
+from reft_megatron.policy.model import PolicyModel
+
+__all__ = ["check_identity", "load", "read_meta", "save"]
+
+_MANIFEST = "manifest.json"
+
+
+def save(
+    folder: Path,
+    chunks: Sequence[PolicyModel],
+    optimizer: MegatronOptimizer | None,
+    mesh: Mesh,
+    *,
+    meta: dict[str, Any],
+) -> None:
+    """Write a checkpoint to `folder`, which must not exist; every rank calls.
+
+    Raises CheckpointError on every rank if any of them could not write; `folder` then does not
+    exist, and earlier checkpoints are untouched.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    if mesh.main:
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "weights").mkdir(parents=True)
+        (partial / "state").mkdir()
+    mesh.world.barrier()
+    failure = ""
+    try:
+        dist_checkpointing.save(_weights(chunks), str(partial / "weights"), _InProcess())
+        state = {"rng": _rng_state(), "optimizer": _optimizer_state(optimizer)}
+        torch.save(state, partial / "state" / f"rank_{mesh.world.rank}.pt")
+        if mesh.main:
+            (partial / "meta.json").write_text(json.dumps(meta, indent=1, default=str))
+    except (OSError, RuntimeError, dist_checkpointing.core.CheckpointingException) as error:
+        failure = f"rank {mesh.world.rank}: {error}"
+    _agree(failure, partial, mesh, "written")
+    digests = _digests(partial, mesh)
+    if mesh.main:
+        failure = _publish(partial, folder, digests)
+    _agree(failure, partial, mesh, "published")
+
+
+def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
+    """The `meta.json` of a complete, undamaged checkpoint; CheckpointError on every rank if not."""
+    failure = ""
+    manifest: dict[str, list[Any]] = {}
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        failure = (
+            f"{folder} is not a complete checkpoint: it has no readable {_MANIFEST}. "
+            "Point at a folder written by a finished save."
+        )
+    names = sorted(manifest)
+    for name in names[mesh.world.rank :: mesh.world.size]:
+        size, digest = manifest[name]
+        path = folder / name
+        if not path.is_file():
+            failure = f"{folder} is damaged: {name} is missing. Use another checkpoint."
+        elif path.stat().st_size != size or _sha256(path) != digest:
+            failure = f"{folder} is damaged: {name} differs from its checksum. Use another one."
+    failures = [text for text in mesh.world.gather_objects(failure) if text]
+    if failures:
+        raise CheckpointError(failures[0])
+    return json.loads((folder / "meta.json").read_text())
+
+
+def check_identity(
+    folder: Path, meta: dict[str, Any], wanted: dict[str, Any], *, same_layout: bool
+) -> None:
+    """CheckpointError unless the checkpoint holds the `wanted` model (and layout, if asked)."""
+    keys = ["architecture", "vocab_size", "tokenizer", *(["layout"] if same_layout else [])]
+    for key in keys:
+        if meta[key] != wanted[key]:
+            raise CheckpointError(
+                f"{folder} was written for {key} {meta[key]!r}, but this run has "
+                f"{wanted[key]!r}. Use the settings of the run that wrote it, or another "
+                "checkpoint."
+            )
+
+
+@torch.no_grad()
+def load(
+    folder: Path,
+    chunks: Sequence[PolicyModel],
+    optimizer: MegatronOptimizer | None,
+    mesh: Mesh,
+) -> None:
+    """Read weights, and with `optimizer` its state and this rank's random state too."""
+    weights = dist_checkpointing.load(_weights(chunks), str(folder / "weights"))
+    for index, chunk in enumerate(chunks):
+        chunk.load_state_dict(weights[f"model{index}"])
+    if optimizer is not None:
+        path = folder / "state" / f"rank_{mesh.world.rank}.pt"
+        state = torch.load(path, map_location=mesh.device, weights_only=True)
+        _load_optimizer_state(optimizer, state["optimizer"])
+        _set_rng_state(state["rng"])
+
+
+class _InProcess(TorchDistSaveShardedStrategy):
+    """Megatron's torch_dist format, written by this process.
+
+    Megatron's own writer starts two helper processes a rank, each importing everything anew: half a
+    minute for a checkpoint of a second on a small machine.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("torch_dist", 1)
+
+    def save(self, sharded_state_dict: dict[str, Any], checkpoint_dir: str | Path) -> None:
+        """Write the sharded tensors of `sharded_state_dict`."""
+        flat, _, _ = _replace_state_dict_keys_with_sharded_keys(
+            sharded_state_dict, self.keep_only_main_replica
+        )
+        torch.distributed.checkpoint.save(
+            mcore_to_pyt_state_dict(flat, False),
+            storage_writer=FileSystemWriter(checkpoint_dir),
+            planner=MCoreSavePlanner(
+                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
+            ),
+        )
+
+
+def _weights(chunks: Sequence[PolicyModel]) -> dict[str, Any]:
+    return {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
+
+
+def _optimizer_state(optimizer: MegatronOptimizer | None) -> dict[str, Any]:
+    """Moments, step counts and fp32 masters of this rank's share."""
+    if optimizer is None:
+        return {}
+    inner = optimizer.optimizer
+    masters = [p.detach() for group in inner.param_groups for p in group["params"]]
+    return {"masters": masters, "inner": inner.state_dict()}
+
+
+def _load_optimizer_state(optimizer: MegatronOptimizer, state: dict[str, Any]) -> None:
+    inner = optimizer.optimizer
+    inner.load_state_dict(state["inner"])
+    masters = [p for group in inner.param_groups for p in group["params"]]
+    for master, saved in zip(masters, state["masters"], strict=True):
+        master.copy_(saved)
+
+
+def _rng_state() -> dict[str, Any]:
+    return {
+        "cpu": torch.get_rng_state(),
+        "device": devices.rng_state(),
+        "tracker": tensor_parallel.get_cuda_rng_tracker().get_states(),
+    }
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    devices.set_rng_state(state["device"])
+    tensor_parallel.get_cuda_rng_tracker().set_states(state["tracker"])
+
+
+def _agree(failure: str, partial: Path, mesh: Mesh, what: str) -> None:
+    """Raise on every rank if any of them failed, with the partial folder removed."""
+    failures = [text for text in mesh.world.gather_objects(failure) if text]
+    if failures:
+        if mesh.main:
+            shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"the checkpoint could not be {what}: {failures[0]}. Earlier checkpoints are "
+            "untouched; free disk space or choose another run.dir."
+        )
+
+
+def _digests(partial: Path, mesh: Mesh) -> dict[str, list[Any]]:
+    """{relative name: [size, SHA-256]} of every file; ranks share the reading."""
+    names = sorted(str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file())
+    mine = {
+        name: [(partial / name).stat().st_size, _sha256(partial / name)]
+        for name in names[mesh.world.rank :: mesh.world.size]
+    }
+    return {name: entry for part in mesh.world.gather_objects(mine) for name, entry in part.items()}
+
+
+def _publish(partial: Path, folder: Path, digests: dict[str, list[Any]]) -> str:
+    """Write the manifest and rename; returns what went wrong, or nothing."""
+    try:
+        manifest = partial / _MANIFEST
+        manifest.write_text(json.dumps({"files": digests}, indent=1))
+        for path in (manifest, partial):
+            _fsync(path)
+        partial.rename(folder)
+        _fsync(folder.parent)
+    except OSError as error:
+        return str(error)
+    return ""
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,5 @@
+"""Generation on the trainer's own weights and layout."""
+
+from reft_megatron.policy.generate.engine import Generator
+
+__all__ = ["Generator"]

@@ -1,0 +1,246 @@
+"""The network: Megatron's GPT with a value head inside.
+
+Owns building model chunks for this rank from an architecture and a layout, and what the last stage
+makes of hidden states: log-probs, values, next-token logits. The value head stands inside the
+module, before data-parallel wrapping, so that its gradients, its optimizer state and its place in
+checkpoints come from the same machinery as every other weight; its gradient flows into the trunk.
+
+Legend: R rows, L positions, H hidden, V vocabulary rows of this rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.models.gpt import GPTModel
+from megatron.core.tensor_parallel import (
+    copy_to_tensor_model_parallel_region,
+    gather_from_sequence_parallel_region,
+)
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
+from torch.nn import functional
+
+from reft_megatron.config import ModelConfig, ParallelConfig
+from reft_megatron.errors import ConfigError
+from reft_megatron.mesh import Mesh
+from reft_megatron.ops.logprob import VocabShard, linear_logprob, project
+from reft_megatron.policy import device as devices
+from reft_megatron.policy.attention import Layout
+from reft_megatron.policy.families import Architecture
+from reft_megatron.policy.layers import block_spec
+
+__all__ = ["Head", "PolicyModel", "build_chunks", "check_layout"]
+
+Head = Callable[["PolicyModel", Tensor], Tensor]
+"""What to compute from the last stage's hidden states [L, R, H]."""
+
+
+@dataclass
+class PolicyTransformerConfig(TransformerConfig):
+    """Megatron's config and the one thing it cannot say."""
+
+    layer_norm_affine: bool = True
+    """Learned scale and shift in LayerNorms."""
+
+
+class PolicyModel(GPTModel):
+    """One chunk of the policy: embedding, layers and heads as its pipeline stage has them."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        architecture: Architecture,
+        *,
+        real_vocab: int,
+        padded_vocab: int,
+        logprob_chunk: int,
+        pre_process: bool,
+        post_process: bool,
+        chunk: int | None,
+    ) -> None:
+        """Build the part of the model that chunk `chunk` of this pipeline rank holds."""
+        super().__init__(
+            config=config,
+            transformer_layer_spec=block_spec(config, chunk),
+            vocab_size=padded_vocab,
+            max_sequence_length=architecture.positions,
+            pre_process=pre_process,
+            post_process=post_process,
+            share_embeddings_and_output_weights=architecture.tied,
+            position_embedding_type="learned_absolute",
+            vp_stage=chunk,
+        )
+        rank = parallel_state.get_tensor_model_parallel_rank()
+        size = parallel_state.get_tensor_model_parallel_world_size()
+        group = parallel_state.get_tensor_model_parallel_group() if size > 1 else None
+        self.shard = VocabShard(start=rank * padded_vocab // size, real=real_vocab, group=group)
+        self._logprob_chunk = logprob_chunk
+        if pre_process:
+            # OPT drops nothing right after the embedding; Megatron would.
+            self.embedding.embedding_dropout = torch.nn.Dropout(0.0)
+        if post_process:
+            # In fp32 whatever the trunk's precision: one number a token decides the advantages.
+            self.value_head = torch.nn.Linear(config.hidden_size, 1)
+
+    def forward(
+        self, tokens: Tensor | None, positions: Tensor, layout: Layout, head: Head
+    ) -> Tensor:
+        """Hidden states [L, R, H] for the next stage, or `head` of the final ones.
+
+        tokens int64 [R, L] (None past the first stage), positions int64 [R, L].
+        """
+        hidden = self.embedding(tokens, positions) if self.pre_process else None
+        hidden = self.decoder(hidden_states=hidden, attention_mask=None, attention_bias=layout)
+        return head(self, hidden) if self.post_process else hidden
+
+    def vocabulary_weight(self) -> Tensor:
+        """Output projection [V, H]: the tied embedding or the output layer's own."""
+        if self.share_embeddings_and_output_weights:
+            return self.shared_embedding_or_output_weight()
+        return self.output_layer.weight
+
+    def logprobs(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-prob of `targets` and entropy, each fp32 [R, L]; hidden [L, R, H], targets [R, L]."""
+        if self.config.sequence_parallel:
+            hidden = gather_from_sequence_parallel_region(hidden)
+        else:
+            hidden = copy_to_tensor_model_parallel_region(hidden)
+        length, rows, width = hidden.shape
+        logprob, entropy = linear_logprob(
+            hidden.reshape(-1, width),
+            self.vocabulary_weight(),
+            targets.t().reshape(-1),
+            self.shard,
+            chunk=self._logprob_chunk,
+        )
+        return logprob.view(length, rows).t(), entropy.view(length, rows).t()
+
+    def values(self, hidden: Tensor) -> Tensor:
+        """State values fp32 [R, L] of hidden [L, R, H].
+
+        Every tensor-parallel rank computes the same values from the same hidden states, so no
+        gradient is summed over them: hence the gather whose backward only splits.
+        """
+        if self.config.sequence_parallel:
+            hidden = gather_from_sequence_parallel_region(
+                hidden, tensor_parallel_output_grad=False
+            )
+        return self.value_head(hidden.float())[..., 0].t()
+
+    def next_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
+        """fp32 logits [R, V] after position `last` [R] of each row; hidden [L, R, H]."""
+        rows = torch.arange(hidden.shape[1], device=hidden.device)
+        return project(hidden[last, rows], self.vocabulary_weight(), self.shard)
+
+
+def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
+    """ConfigError unless heads, feed-forward width and layers divide over the layout."""
+    stages = parallel.pipeline * parallel.virtual_pipeline
+    for what, amount, over, key in (
+        ("attention heads", architecture.heads, parallel.tensor, "parallel.tensor"),
+        ("feed-forward columns", architecture.ffn, parallel.tensor, "parallel.tensor"),
+        (
+            "layers",
+            architecture.layers,
+            stages,
+            "parallel.pipeline x parallel.virtual_pipeline",
+        ),
+    ):
+        if amount % over:
+            raise ConfigError(
+                f"{architecture.name} has {amount} {what}, which {key} = {over} does not divide. "
+                f"Choose a layout whose {key} divides {amount}."
+            )
+
+
+def build_chunks(
+    architecture: Architecture,
+    model: ModelConfig,
+    parallel: ParallelConfig,
+    mesh: Mesh,
+    *,
+    vocab_size: int,
+) -> list[PolicyModel]:
+    """This rank's model chunks, uninitialised, on the mesh's device, in the asked precision."""
+    check_layout(architecture, parallel)
+    config = _transformer_config(architecture, model, parallel)
+    multiple = model.vocab_multiple * parallel.tensor
+    padded = (vocab_size + multiple - 1) // multiple * multiple
+    chunks = []
+    for index in range(parallel.virtual_pipeline):
+        chunk = index if parallel.virtual_pipeline > 1 else None
+        built = PolicyModel(
+            config,
+            architecture,
+            real_vocab=vocab_size,
+            padded_vocab=padded,
+            logprob_chunk=model.logprob_chunk,
+            pre_process=mesh.pipeline.first and index == 0,
+            post_process=mesh.pipeline.last and index == parallel.virtual_pipeline - 1,
+            chunk=chunk,
+        )
+        chunks.append(_in_precision(built, config.params_dtype).to(mesh.device))
+    return chunks
+
+
+def _in_precision(model: PolicyModel, dtype: torch.dtype) -> PolicyModel:
+    """`model` with trunk weights of `dtype` and an fp32 value head."""
+    model.to(dtype)
+    if model.post_process:
+        model.value_head.float()
+    return model
+
+
+def _transformer_config(
+    architecture: Architecture, model: ModelConfig, parallel: ParallelConfig
+) -> PolicyTransformerConfig:
+    dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
+    interleaved = parallel.virtual_pipeline > 1
+    return PolicyTransformerConfig(
+        num_layers=architecture.layers,
+        hidden_size=architecture.hidden,
+        ffn_hidden_size=architecture.ffn,
+        num_attention_heads=architecture.heads,
+        activation_func=functional.gelu if architecture.activation == "gelu" else functional.relu,
+        add_bias_linear=architecture.bias,
+        layernorm_epsilon=architecture.norm_eps,
+        layer_norm_affine=architecture.norm_affine,
+        hidden_dropout=model.dropout,
+        attention_dropout=model.dropout,
+        tensor_model_parallel_size=parallel.tensor,
+        pipeline_model_parallel_size=parallel.pipeline,
+        virtual_pipeline_model_parallel_size=parallel.virtual_pipeline if interleaved else None,
+        sequence_parallel=parallel.sequence,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=model.precision == "bf16",
+        # Weights come from `policy.initialise` or a checkpoint, the same at every layout. Megatron's
+        # own initialisation still runs, doing nothing: it also marks tensor-parallel parameters.
+        init_method=_leave,
+        output_layer_init_method=_leave,
+        embedding_init_method=_leave,
+        use_cpu_initialization=not devices.has_gpu(),
+        # Sums, not means: every loss brings its own normaliser (see policy.update).
+        calculate_per_token_loss=True,
+        # Both directions of an interleaved pipeline of two ranks run between the same pair; batched
+        # together they are silently swapped. Unbatched and overlapped they are not.
+        overlap_p2p_comm=interleaved,
+        batch_p2p_comm=not interleaved,
+        recompute_granularity=None if model.recompute == "none" else model.recompute,
+        recompute_method="uniform" if model.recompute == "full" else None,
+        recompute_num_layers=1 if model.recompute == "full" else None,
+        # These fusions are CUDA kernels of other packages, or change the model (tanh GELU).
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+    )
+
+
+def _leave(weight: Tensor) -> Tensor:
+    """An initialisation that changes nothing."""
+    return weight

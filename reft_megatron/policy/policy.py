@@ -1,0 +1,186 @@
+"""The policy: build, generate, score, update, save, load.
+
+Owns one model with its optimizer on one mesh. Nothing above this folder sees tensor, pipeline or
+data parallelism: callers hand in prompts or micro-batches and get completions, rows or statistics.
+Two policies live side by side (the learner and its frozen reference); nothing here is global.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+from megatron.core.optimizer import MegatronOptimizer
+from torch import Tensor
+
+from reft_megatron.config import Config
+from reft_megatron.mesh import Mesh
+from reft_megatron.ops.sampling import Sampling
+from reft_megatron.policy import checkpoint
+from reft_megatron.policy.families import Architecture, find_architecture
+from reft_megatron.policy.generate import Generator
+from reft_megatron.policy.initialise import initialise
+from reft_megatron.policy.model import PolicyModel, build_chunks
+from reft_megatron.policy.optimizer import build_optimizer, learning_rate
+from reft_megatron.policy.score import score
+from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
+from reft_megatron.rollouts.batch import MicroBatch
+from reft_megatron.tokenizer import Tokenizer
+from reft_megatron.types import Completion, Prompt
+
+__all__ = ["Policy"]
+
+
+class Policy:
+    """A model on a mesh, with or without an optimizer."""
+
+    def __init__(
+        self, config: Config, mesh: Mesh, tokenizer: Tokenizer, *, total_steps: int | None
+    ) -> None:
+        """Build with random weights; `total_steps` None builds a frozen policy.
+
+        `total_steps` is the number of optimizer steps the learning-rate schedule spans. Raises
+        ConfigError for an unknown preset or a layout that does not divide the model.
+        """
+        self.architecture: Architecture = find_architecture(config.model.preset)
+        self.mesh = mesh
+        self.version = 0
+        self._config = config
+        self._tokenizer = tokenizer
+        self._total_steps = total_steps
+        self._chunks: list[PolicyModel] = build_chunks(
+            self.architecture,
+            config.model,
+            config.parallel,
+            mesh,
+            vocab_size=tokenizer.vocab_size,
+        )
+        initialise(self._chunks, self.architecture, seed=config.run.seed)
+        self._optimizer: MegatronOptimizer | None = None
+        self._wrapped: list[torch.nn.Module] = list(self._chunks)
+        if total_steps is None:
+            for chunk in self._chunks:
+                chunk.requires_grad_(False)
+        else:
+            self._make_trainable()
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        samples: int,
+        sampling: Sampling,
+        on_finish: Callable[[Completion], None] = lambda completion: None,
+    ) -> list[Completion]:
+        """Completions of this replica's `prompts`, on every rank of the replica."""
+        settings = self._config.generate
+        generator = Generator(self._chunks, self.mesh, eos_id=self._tokenizer.eos_id)
+        return generator.run(
+            prompts,
+            samples=samples,
+            sampling=sampling,
+            max_new_tokens=settings.max_new_tokens,
+            slots=settings.slots,
+            on_finish=on_finish,
+        )
+
+    def score(self, batches: Sequence[MicroBatch]) -> dict[str, list[Tensor]]:
+        """Log-probs, values and entropies of each sequence, fp32 [length], about its tokens.
+
+        Filled on the last pipeline stage, empty lists elsewhere.
+        """
+        return score(self._chunks, batches, self.mesh)
+
+    def update(
+        self, batches: Sequence[MicroBatch], *, loss: Loss, dropout: bool = False
+    ) -> StepStats:
+        """One optimizer step on the global batch; skipped if anything is not finite."""
+        assert self._optimizer is not None, "a frozen policy cannot be updated"
+        assert self._total_steps is not None
+        settings = self._config.optimizer
+        stats = update(
+            self._wrapped,
+            self._optimizer,
+            batches,
+            self.mesh,
+            loss=loss,
+            config=settings,
+            lr=learning_rate(settings, self.version, self._total_steps),
+            training=dropout,
+        )
+        self.version += 1
+        return stats
+
+    def save(self, folder: Path, *, extra: dict[str, object]) -> None:
+        """Write a checkpoint atomically: weights, optimizer, random state, `extra` (JSON)."""
+        checkpoint.save(
+            folder,
+            self._chunks,
+            self._optimizer,
+            self.mesh,
+            meta={**self._identity(), "version": self.version, "extra": extra},
+        )
+
+    def load(self, folder: Path, *, weights_only: bool) -> dict[str, object]:
+        """Restore from a checkpoint and return its `extra`.
+
+        `weights_only` takes the weights and nothing else (a start from another run). Raises
+        CheckpointError for a missing, damaged or foreign checkpoint, before anything is changed.
+        """
+        meta = checkpoint.read_meta(folder, self.mesh)
+        checkpoint.check_identity(folder, meta, self._identity(), same_layout=not weights_only)
+        optimizer = None if weights_only else self._optimizer
+        checkpoint.load(folder, self._chunks, optimizer, self.mesh)
+        if weights_only:
+            if self._optimizer is not None:
+                # fp32 masters of a bf16 model follow the weights just read.
+                self._optimizer.reload_model_params()
+        else:
+            self.version = int(meta["version"])
+        return dict(meta["extra"])
+
+    def _make_trainable(self) -> None:
+        config = self._config
+        distributed = config.parallel.distributed_optimizer
+        settings = DistributedDataParallelConfig(
+            grad_reduce_in_fp32=True,
+            overlap_grad_reduce=False,
+            use_distributed_optimizer=distributed,
+        )
+        self._wrapped = [
+            DistributedDataParallel(
+                config=chunk.config,
+                ddp_config=settings,
+                module=chunk,
+                # Bucketing serves overlap, which is off.
+                disable_bucketing=True,
+            )
+            for chunk in self._chunks
+        ]
+        for chunk in self._chunks:
+            chunk.config.finalize_model_grads_func = sum_gradients
+        self._optimizer = build_optimizer(
+            self._wrapped,
+            config.optimizer,
+            distributed=distributed,
+            bf16=config.model.precision == "bf16",
+        )
+
+    def _identity(self) -> dict[str, object]:
+        """What must agree between a checkpoint and the policy that reads it."""
+        parallel = self._config.parallel
+        return {
+            "architecture": self.architecture.name,
+            "vocab_size": self._tokenizer.vocab_size,
+            "tokenizer": self._tokenizer.fingerprint,
+            "layout": {
+                "tensor": parallel.tensor,
+                "pipeline": parallel.pipeline,
+                "virtual_pipeline": parallel.virtual_pipeline,
+                "data": self.mesh.data.size,
+                "distributed_optimizer": parallel.distributed_optimizer,
+                "precision": self._config.model.precision,
+            },
+        }

@@ -1,0 +1,5 @@
+"""The distributed rollout buffer: what was sampled, kept where it is used, and on disk.
+
+Owns the schema of a rollout, its sharding over data ranks and pipeline stages, packing into
+micro-batches, and the ledger. Knows no loss and no Megatron.
+"""

@@ -1,0 +1,12 @@
+"""Tasks: where problems come from, how they are asked, and which split they belong to.
+
+GSM8K, SVAMP, MathQA (multiple choice and numeric) are read from files; `arithmetic` is generated.
+Text only: no tensors, no tokenizer, no judging.
+"""
+
+from __future__ import annotations
+
+from reft_megatron.tasks.loader import load_task
+from reft_megatron.tasks.task import Task
+
+__all__ = ["Task", "load_task"]

@@ -1,0 +1,43 @@
+"""Gold answers: which task has which kind, and their one spelling.
+
+Owns the normalisation of gold answers. Comparing with a model's answer belongs to `rewards`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from reft_megatron.tasks.records import Record
+from reft_megatron.types import AnswerKind
+
+__all__ = ["KINDS", "gold_answer"]
+
+KINDS: dict[str, AnswerKind] = {
+    "arithmetic": "number",
+    "gsm8k": "number",
+    "svamp": "number",
+    "mathqa": "letter",
+    "mathqa-numeric": "number",
+}
+"""Kind of gold answer of each task (mwp_ReFT, train_rl_reft.py lines 54-76)."""
+
+
+def gold_answer(record: Record, field: str, text: str, kind: AnswerKind) -> str:
+    """`text`, read from `field`, as a number without commas or one lower-case letter.
+
+    Raises:
+        DataError: it is neither a finite number nor a letter from a to e, as `kind` asks.
+    """
+    if kind == "letter":
+        if re.fullmatch("[a-eA-E]", text):
+            return text.lower()
+        raise record.error(field, f"holds the answer {text!r}; wanted one letter from a to e")
+    number = text.replace(",", "")
+    try:
+        finite = math.isfinite(float(number))
+    except ValueError:
+        finite = False
+    if finite:
+        return number
+    raise record.error(field, f"holds the answer {text!r}; wanted a finite number")

@@ -1,0 +1,64 @@
+"""A task: problems in three splits, and the text that asks them.
+
+Owns the face that recipes see. It does not read files (`loader`) and does not judge answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reft_megatron.errors import DataError
+from reft_megatron.tasks import prompts
+from reft_megatron.tasks.prompts import Parity
+from reft_megatron.types import AnswerKind, Form, Problem
+
+__all__ = ["Task"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Problems of one data set in one form of chain of thought."""
+
+    name: str
+    """Name of the data set, as in `TaskConfig.name`."""
+    form: Form
+    """Form of the chains of thought."""
+    kind: AnswerKind
+    """What the gold answers are."""
+    parity: Parity
+    """`reference` restores the authors' prompts where they can break a program."""
+    train: tuple[Problem, ...]
+    """Problems to train on; empty when the configuration names no training file."""
+    dev: tuple[Problem, ...]
+    """Problems carved from the training file, for selection only."""
+    test: tuple[Problem, ...]
+    """Held-out problems without chains of thought; empty when no test file is named."""
+
+    def problems(self, split: str) -> tuple[Problem, ...]:
+        """Problems of `split`: "train", "dev" or "test".
+
+        Raises:
+            DataError: no such split, or the configuration names no file for it.
+        """
+        splits = {"train": self.train, "dev": self.dev, "test": self.test}
+        if split not in splits:
+            raise DataError(f"task {self.name} has no split {split!r}; take train, dev or test")
+        file = "test" if split == "test" else "train"
+        if not splits[file]:
+            raise DataError(
+                f"task {self.name} has no {split} problems, because task.{file} is empty; "
+                f"set task.{file} to the path of a data file"
+            )
+        return splits[split]
+
+    def prompt_text(self, problem: Problem) -> str:
+        """Text that a completion of `problem` continues, in rollouts and in evaluation."""
+        return prompts.prompt_text(problem, self.form, self.parity)
+
+    def supervised_text(self, problem: Problem) -> tuple[str, str]:
+        """Input (no loss) and output (trained) of supervised fine-tuning; the caller adds eos."""
+        return prompts.supervised_text(problem, self.form)
+
+    def answer_text(self, full_text: str) -> str:
+        """What the judge reads of prompt and completion together."""
+        return prompts.answer_text(full_text)

@@ -1,0 +1,18 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real data sets, named by REFT_DATA or standing beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("REFT_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}: set REFT_DATA to one that holds gsm8k/ and so on")
+    return folder

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from reft_megatron.learner.statistics import (
+    explained_variance,
+    mean_sequence_kl,
+    rollout_statistics,
+)
+
+RNG = np.random.default_rng(0)
+RETURNS = RNG.normal(0.5, 1.0, 40)
+VALUES = RETURNS + RNG.normal(0.1, 0.3, 40)
+
+
+def test_explained_variance_is_that_of_the_residual():
+    wanted = 1 - np.var(RETURNS - VALUES, ddof=1) / (np.var(RETURNS, ddof=1) + 1e-8)
+    seen = explained_variance(values=torch.tensor(VALUES), returns=torch.tensor(RETURNS))
+    assert seen == pytest.approx(wanted, abs=1e-12)
+
+
+def test_explained_variance_is_one_for_the_truth_and_never_below_minus_one():
+    returns = torch.tensor(RETURNS)
+    assert explained_variance(values=returns, returns=returns) == 1.0
+    assert explained_variance(values=-10 * returns, returns=returns) == -1.0
+
+
+def test_sequence_kl_is_summed_over_tokens_and_averaged_over_sequences():
+    assert mean_sequence_kl(torch.tensor([0.5, -0.25, 0.75]), num_sequences=2) == 0.5
+
+
+def test_all_statistics_by_name():
+    advantages = RETURNS - VALUES
+    kl = RNG.normal(0, 0.1, 40)
+    seen = rollout_statistics(
+        kl=torch.tensor(kl),
+        values=torch.tensor(VALUES),
+        returns=torch.tensor(RETURNS),
+        advantages=torch.tensor(advantages),
+        num_sequences=4,
+    )
+    assert seen == pytest.approx(
+        {
+            "mean_seq_kl": kl.sum() / 4,
+            "vf_expl_var": 1 - advantages.var(ddof=1) / (RETURNS.var(ddof=1) + 1e-8),
+            "mean_value": VALUES.mean(),
+            "mean_return": RETURNS.mean(),
+            "mean_advantage": advantages.mean(),
+            "var_advantage": advantages.var(ddof=1),
+        },
+        abs=1e-12,
+    )

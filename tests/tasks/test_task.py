@@ -1,0 +1,70 @@
+"""The face of a task."""
+
+from __future__ import annotations
+
+import pytest
+
+from reft_megatron.errors import DataError
+from reft_megatron.tasks import Task
+from reft_megatron.types import Problem
+
+
+def made(number: int) -> Problem:
+    return Problem(id=f"svamp_{number}", question=f"q{number}", answer="3", cot="It is 3.")
+
+
+TASK = Task(
+    name="svamp",
+    form="nl",
+    kind="number",
+    parity="correct",
+    train=(made(1), made(2)),
+    dev=(),
+    test=(made(3),),
+)
+TEST_ONLY = Task(
+    name="mathqa",
+    form="program",
+    kind="letter",
+    parity="correct",
+    train=(),
+    dev=(),
+    test=(made(3),),
+)
+
+
+def test_problems_by_split() -> None:
+    assert TASK.problems("train") == (made(1), made(2))
+    assert TASK.problems("test") == (made(3),)
+
+
+def test_a_dev_split_of_size_zero_is_empty() -> None:
+    assert TASK.problems("dev") == ()
+
+
+def test_an_unknown_split_is_named() -> None:
+    with pytest.raises(DataError) as caught:
+        TASK.problems("valid")
+    assert str(caught.value) == "task svamp has no split 'valid'; take train, dev or test"
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_asking_a_split_without_file_says_what_to_set(split: str) -> None:
+    with pytest.raises(DataError) as caught:
+        TEST_ONLY.problems(split)
+    assert str(caught.value) == (
+        f"task mathqa has no {split} problems, because task.train is empty; "
+        "set task.train to the path of a data file"
+    )
+
+
+def test_texts_follow_the_form() -> None:
+    assert TASK.prompt_text(made(1)) == "Question:\nq1\nAnswer reasoning:\n"
+    assert TASK.supervised_text(made(1)) == (
+        "Question:\nq1\nAnswer reasoning:\n",
+        "It is 3.\nTherefore, the answer is: 3",
+    )
+    assert TEST_ONLY.prompt_text(made(3)) == (
+        'Question:\nq3\nAnswer reasoning:\ndef solution():\n    """q3"""\n'
+    )
+    assert TASK.answer_text("Question:\nq1\nAnswer reasoning:\nIt is 3.") == "It is 3."
