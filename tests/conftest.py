@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.ranks import Ranks
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data folder at {folder}: set REFT_DATA to one that holds gsm8k/ and so on")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ranks() -> Iterator[Ranks]:
+    """Worlds of real gloo ranks: `ranks(world, play, *args)` (see tests/ranks.py)."""
+    worlds = Ranks()
+    yield worlds
+    worlds.close()

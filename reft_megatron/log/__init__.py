@@ -1,4 +1,4 @@
-"""What a run tells people: metrics, progress, tables; reports are imported by name.
+"""What a run tells people: metrics, progress, tables and reports.
 
 Owns the list of metric names and the one object a recipe logs through. The reports
 (`log.report`, `log.story`) and curves are imported by module, because matplotlib is slow to load.

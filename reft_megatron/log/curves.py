@@ -156,22 +156,25 @@ def _draw_lines(axes: Axes, panel: Panel, series: Series) -> None:
 def _draw_areas(axes: Axes, panel: Panel, series: Series) -> None:
     shown = [name for name in panel.lines if any(series.get(name, ([], []))[1])]
     steps = sorted({step for name in shown for step in series[name][0]})
-    heights = [_smooth(_filled(steps, series[name])) for name in shown]
+    heights = [_filled(steps, series[name]) for name in shown]
+    shares = panel.unit == "share"
     palette = dict(zip(panel.lines, _COLOURS, strict=False))
     palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICT_COLOURS.items()}
     axes.stackplot(
         steps,
-        *heights,
+        *map(_smooth, heights) if shares else heights,
         labels=[panel.lines[name] for name in shown],
         colors=[palette[name] for name in shown],
         linewidth=0.4,
         edgecolor="white",
+        step=None if shares else "mid",  # evaluations are lone peaks: neither smooth nor slant them
     )
-    if panel.unit == "share":
+    if shares:
         axes.set_ylim(0.0, 1.0)
     elif "time/iteration" in series:
-        whole = _smooth(_filled(steps, series["time/iteration"]))
-        axes.plot(steps, whole, ":", color="#26313c", linewidth=1.4, label="whole iteration")
+        whole = _filled(steps, series["time/iteration"])
+        axes.plot(steps, whole, color="#26313c", linewidth=0.9, drawstyle="steps-mid",
+                  label="whole iteration")  # fmt: skip
     axes.margins(x=0.0)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.0, 1.0))

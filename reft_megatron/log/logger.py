@@ -1,4 +1,4 @@
-"""The one object through which a recipe tells people, and their tools, what happens.
+"""The one object through which a recipe tells people what happens.
 
 Owns the run's metric files, TensorBoard and W&B output, and the terminal. Every rank makes one and
 calls it alike; only the main rank writes and prints. Reports over finished runs: `log.report`.
@@ -7,7 +7,6 @@ calls it alike; only the main rank writes and prints. Reports over finished runs
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -179,12 +178,13 @@ class _Wandb:
 
 def _import_wandb() -> Any:
     try:
-        return importlib.import_module("wandb")
+        import wandb
     except ImportError:
         raise ConfigError(
             "log.wandb_project is set, but the package wandb is not installed. "
             "Run `pip install wandb`, or leave log.wandb_project empty."
         ) from None
+    return wandb
 
 
 def _cell(name: str, value: float) -> str:

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one file, images inside, no scripts, nothing fetched.
+"""Self-contained HTML pages: images inside, no scripts, nothing fetched.
 
 Owns the templates' environment (every value is escaped) and the pieces all pages share. What a page
 says: `log.report` for one run, `log.story` for the way from a base model to ReFT.

@@ -1,4 +1,4 @@
-"""The phases of an iteration: a progress bar while one runs, its time and speed afterwards.
+"""The phases of an iteration: a bar while one runs, time and speed after.
 
 Owns the stopwatch and the bar. A phase is timed by the clock on the wall: a caller on a GPU ends it
 with a result on the host (a mean, a list of tokens), not with work still queued on the device.

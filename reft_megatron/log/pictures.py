@@ -196,7 +196,7 @@ PICTURES: tuple[Picture, ...] = (
     Picture(
         key="time",
         title="Time per phase",
-        caption="Where each iteration's seconds go. The dotted line is the whole iteration; what "
+        caption="Where each iteration's seconds go. The dark line is the whole iteration; what "
         "lies between it and the areas is spent outside the phases.",
         panels=(
             Panel(

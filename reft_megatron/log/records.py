@@ -1,8 +1,8 @@
-"""JSON lines files of a run: one object per step, append-only, resumable bit for bit.
+"""JSON lines files of a run: append-only, resumable bit for bit.
 
-Owns how a record becomes a line and back. Floats are written as Python's `repr`, so reading and
-writing again gives the same bytes; a value that is not finite becomes `null`. A line torn by a
-killed process is dropped if it is the last one, and is an error anywhere else.
+Owns how the record of one step becomes a line and back. Floats are written as Python's `repr`, so
+that reading and writing again gives the same bytes; a value that is not finite becomes `null`. A
+line torn by a killed process is dropped if it is the last one, and is an error anywhere else.
 """
 
 from __future__ import annotations

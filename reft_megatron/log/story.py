@@ -1,4 +1,4 @@
-"""The story page: how a base model becomes a warm-up, then an SFT and a ReFT policy.
+"""The story page: from a base model over warm-up and SFT to ReFT.
 
 Owns the page that a person who has never seen the project reads after the quickstart. The numbers
 come from the caller, who evaluated every stage on the same problems; the curves from the runs.

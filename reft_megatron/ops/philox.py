@@ -41,15 +41,15 @@ def philox(key: tuple[Tensor, Tensor], counter: tuple[Tensor, ...]) -> tuple[Ten
 def gumbel(keys: Tensor, positions: Tensor, *, start: int, count: int) -> Tensor:
     """Standard Gumbel noise fp32 [B, count] for vocabulary rows start .. start + count - 1.
 
-    keys int64 [B, 2] (32-bit words), positions int64 [B]; `start` must be a multiple of 4. The
-    noise of row v depends on (key, position, v) alone. Uniforms keep 23 bits, so that none rounds
-    to 0 or 1.
+    keys int64 [B, 2] (32-bit words), positions int64 [B]. The noise of row v depends on
+    (key, position, v) alone. Uniforms keep 23 bits, so that none rounds to 0 or 1.
     """
     blocks = torch.arange(start // 4, (start + count + 3) // 4, device=keys.device)
     zero = torch.zeros((), dtype=torch.int64, device=keys.device)
     words = philox(
         (keys[:, :1], keys[:, 1:]), (blocks[None, :], positions[:, None], zero, zero)
     )
-    bits = torch.stack(words, dim=-1).flatten(1)[:, :count]
+    # A block is four rows; the first may begin before `start`.
+    bits = torch.stack(words, dim=-1).flatten(1)[:, start % 4 :][:, :count]
     uniform = ((bits >> 9).float() + 0.5) * 2.0**-23
     return -(-uniform.log()).log()

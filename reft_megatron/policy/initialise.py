@@ -69,7 +69,8 @@ def _draw(
     if key.startswith("value_head"):
         bound = 1 / math.sqrt(architecture.hidden)
         return torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    if "layernorm" in key:
+    # Megatron's global names say `layernorm` at the end and `layer_norm` inside the layers.
+    if "norm" in key:
         return torch.ones(shape) if key.endswith("weight") else torch.zeros(shape)
     if key.endswith("bias"):
         return torch.zeros(shape)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
@@ -113,7 +114,7 @@ class Policy:
         self.version += 1
         return stats
 
-    def save(self, folder: Path, *, extra: dict[str, object]) -> None:
+    def save(self, folder: Path, *, extra: dict[str, Any]) -> None:
         """Write a checkpoint atomically: weights, optimizer, random state, `extra` (JSON)."""
         checkpoint.save(
             folder,
@@ -123,7 +124,7 @@ class Policy:
             meta={**self._identity(), "version": self.version, "extra": extra},
         )
 
-    def load(self, folder: Path, *, weights_only: bool) -> dict[str, object]:
+    def load(self, folder: Path, *, weights_only: bool) -> dict[str, Any]:
         """Restore from a checkpoint and return its `extra`.
 
         `weights_only` takes the weights and nothing else (a start from another run). Raises
@@ -168,7 +169,7 @@ class Policy:
             bf16=config.model.precision == "bf16",
         )
 
-    def _identity(self) -> dict[str, object]:
+    def _identity(self) -> dict[str, Any]:
         """What must agree between a checkpoint and the policy that reads it."""
         parallel = self._config.parallel
         return {

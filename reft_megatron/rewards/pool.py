@@ -27,7 +27,7 @@ __all__ = ["WorkerPool"]
 
 Lane = Literal["plain", "libraries"]
 
-_AHEAD = 4
+_AHEAD = 2
 _AHEAD_BYTES = 1 << 16  # fits a socket's buffer, so sending never waits for a busy worker
 _JOBS_PER_WORKER = 10_000
 _START_ATTEMPTS = 3
@@ -100,8 +100,10 @@ class WorkerPool:
         for workers in self._workers.values():
             for worker in list(workers):
                 self._discard(worker)
-        for store in (self._jobs, self._outcomes, *self._queues.values()):
-            store.clear()
+        for queue in self._queues.values():
+            queue.clear()
+        self._jobs.clear()
+        self._outcomes.clear()
 
     def _enqueue(self, source: str, *, want: str, split_namespaces: bool) -> None:
         request = {"source": source, "want": want, "split_namespaces": split_namespaces}
@@ -118,24 +120,26 @@ class WorkerPool:
     def _dispatch(self) -> None:
         for lane, queue in self._queues.items():
             self._ensure_workers(lane, min(self._config.workers, len(queue)))
-            for worker in list(self._workers[lane]):
-                self._fill(worker, queue)
+            # Work is sent ahead only while there is plenty, lest the last programs of a batch wait
+            # behind a hung one while other workers are idle.
+            for depth in range(1, min(_AHEAD, 1 + len(queue) // (2 * self._config.workers)) + 1):
+                for worker in [w for w in self._workers[lane] if len(w.jobs) < depth]:
+                    if queue:
+                        self._send(worker, queue)
 
-    def _fill(self, worker: WorkerProcess, queue: deque[int]) -> None:
-        while queue and len(worker.jobs) < _AHEAD:
-            ahead = sum(len(self._jobs[job].body) for job in worker.jobs)
-            if worker.jobs and ahead + len(self._jobs[queue[0]].body) > _AHEAD_BYTES:
-                return
-            if worker.sent >= _JOBS_PER_WORKER:
-                if not worker.jobs:
-                    self._discard(worker)
-                return
-            job = queue.popleft()
-            try:
-                worker.send(job, self._jobs[job].body)
-            except ConnectionError as error:
-                self._bury(worker, str(error))
-                return
+    def _send(self, worker: WorkerProcess, queue: deque[int]) -> None:
+        if worker.sent >= _JOBS_PER_WORKER:
+            if not worker.jobs:
+                self._discard(worker)
+            return
+        body = self._jobs[queue[0]].body
+        ahead = sum(len(self._jobs[job].body) for job in worker.jobs)
+        if worker.jobs and ahead + len(body) > _AHEAD_BYTES:
+            return
+        try:
+            worker.send(queue.popleft(), body)
+        except ConnectionError as error:
+            self._bury(worker, str(error))
 
     def _collect(self) -> None:
         busy = [worker for group in self._workers.values() for worker in group if worker.jobs]
@@ -143,8 +147,7 @@ class WorkerPool:
             return
         patience = min(worker.since for worker in busy) + self._limit_s - time.monotonic()
         for key, _ in self._selector.select(max(0.0, patience)):
-            worker = key.fileobj
-            assert isinstance(worker, WorkerProcess)
+            worker: WorkerProcess = key.data
             try:
                 self._accept(worker, worker.receive())
             except (ConnectionError, ValueError) as error:
@@ -212,7 +215,7 @@ class WorkerPool:
             except (ConnectionError, ValueError):
                 worker.kill()
                 continue
-            self._selector.register(worker, selectors.EVENT_READ)
+            self._selector.register(worker, selectors.EVENT_READ, worker)
             self._workers[lane].append(worker)
             ready += 1
         return ready

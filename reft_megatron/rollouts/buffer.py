@@ -69,6 +69,11 @@ class RolloutBuffer:
         return len(self._all_lengths)
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens of prompts and responses in the whole batch, over all data ranks."""
+        return sum(self._all_lengths)
+
+    @property
     def lengths(self) -> tuple[int, ...]:
         """Tokens of each kept sequence, prompt and response, [B]."""
         return self._lengths

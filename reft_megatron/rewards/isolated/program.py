@@ -1,4 +1,4 @@
-"""One model program: compile it, decide whether it can leave a trace, run it, report the result.
+"""One model program: compile it, see what it can leave behind, run it, report.
 
 Owns the allow-list of modules, the builtins a program sees, and the reduction of whatever it did to
 a small report (`status`, `value`, `detail`). This is policy and convenience; what keeps the machine
@@ -43,10 +43,12 @@ _ATTRIBUTES = """__base__ __bases__ __builtins__ __class__ __closure__ __code__ 
     ag_frame cr_frame f_back f_builtins f_globals f_locals gi_frame tb_frame"""
 _REFUSED_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
 # A program without these cannot change anything that outlives its own namespace.
-_OPCODES = "DELETE_ATTR IMPORT_NAME LOAD_BUILD_CLASS STORE_ATTR"
+_OPCODES = "DELETE_ATTR LOAD_BUILD_CLASS STORE_ATTR"
 _TRACING_OPCODES = frozenset(opcode.opmap[name] for name in _OPCODES.split())
 _NAMES = "delattr getattr globals locals setattr sympy type vars"
 _TRACING_NAMES = frozenset(_NAMES.split())
+_IMPORT, _WIDE = opcode.opmap["IMPORT_NAME"], opcode.opmap["EXTENDED_ARG"]
+_STATELESS_MODULES = frozenset({"cmath", "itertools", "math"})
 
 
 class OutputLimit(BaseException):
@@ -62,11 +64,15 @@ def leaves_no_trace(code: types.CodeType) -> bool:
     """True if running `code` cannot change what a later program in the same process sees.
 
     True of arithmetic, loops, containers and calls of builtins and `math`; False as soon as a
-    program imports, defines a class, sets an attribute or touches a double-underscore name.
+    program imports a module with state, defines a class, sets an attribute or touches a
+    double-underscore name.
     """
-    if not _TRACING_OPCODES.isdisjoint(code.co_code[::2]):
+    operations = code.co_code[::2]
+    if not _TRACING_OPCODES.isdisjoint(operations):
         return False
     if any(name in _TRACING_NAMES or name.startswith("__") for name in code.co_names):
+        return False
+    if _IMPORT in operations and not _imported(code) <= _STATELESS_MODULES:
         return False
     return all(leaves_no_trace(inner) for inner in _inner(code))
 
@@ -117,6 +123,14 @@ def _result(result: Any, want: str) -> Report:
 
 def _inner(code: types.CodeType) -> list[types.CodeType]:
     return [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+
+
+def _imported(code: types.CodeType) -> frozenset[str]:
+    """Names that `code` itself imports; an import behind a wide argument counts as `?`."""
+    words = list(zip(code.co_code[::2], code.co_code[1::2], strict=True))
+    if any(operation == _WIDE for operation, _ in words):
+        return frozenset("?")
+    return frozenset(code.co_names[index] for operation, index in words if operation == _IMPORT)
 
 
 def _refuse_escapes(code: types.CodeType) -> None:

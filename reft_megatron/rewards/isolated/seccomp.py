@@ -11,6 +11,7 @@ import ctypes
 import os
 import platform
 import struct
+from collections.abc import Mapping
 
 __all__ = ["RUNNER", "ZYGOTE", "install", "prctl"]
 
@@ -147,7 +148,7 @@ _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 
-_Table = dict[str, tuple[int | None, int | None]]
+_Table = Mapping[str, tuple[int | None, int | None]]
 
 
 class _Program(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""The main loop of a worker: keeps a clean process to fork runners from, and kills them in time.
+"""The main loop of a worker: a clean process that forks runners and kills them.
 
 Owns preloading, locking, forking, the wall clock and the reaping of runners. It never runs model
 code itself. Single-threaded, so forking it is safe; the trainer is never forked. Standard library
@@ -182,7 +182,18 @@ def _preload(libraries: list[str]) -> None:
     for name in libraries:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "sympy" in sys.modules:
+        _warm_up(sys.modules["sympy"])
     random.seed(_SEED)
+
+
+def _warm_up(sympy: Any) -> None:
+    """Solve what programs solve: a runner inherits the filled caches and late imports (7x)."""
+    x, y = sympy.symbols("x y")
+    sympy.solve(sympy.Eq(2 * x + 3, 11), x, dict=True)
+    sympy.solve([sympy.Eq(x + y, 3), sympy.Eq(x - y, 1)], [x, y], dict=True)
+    sympy.solve(x**2 - sympy.Rational(5, 2) * x + 1, x)
+    float((x / 3).subs(x, 1.5))
 
 
 def _obituary(status: int) -> program.Report:

@@ -1,0 +1,86 @@
+"""The command line: one door, `reft-megatron RECIPE [--config FILE] [section.key=value ...]`.
+
+Owns parsing, `--help` that lists every setting, `--print-config`, and turning this package's errors
+into one paragraph and exit code 1. Recipes are imported only when one is asked for, so that help
+and bad settings answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from reft_megatron import __version__
+from reft_megatron.config import Config, describe, load_config, to_yaml
+from reft_megatron.errors import ReftError
+
+__all__ = ["RECIPES", "main", "run"]
+
+RECIPES = {
+    "pretrain": "make a base model for the shipped arithmetic task",
+    "sft": "supervised fine-tuning: the warm-up, or the baseline",
+    "ppo": "ReFT: PPO against program-checked rewards",
+    "evaluate": "greedy top-1 and majority vote on a split",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse `arguments` (default: the process's own), run the recipe, return the exit code."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        config = load_config(parsed.config, parsed.overrides)
+    except ReftError as error:
+        return _fail(error)
+    if parsed.print_config:
+        print(to_yaml(config), end="")
+        return 0
+    return run(parsed.recipe, config)
+
+
+def run(recipe: str, config: Config) -> int:
+    """Run one recipe under `config`; returns the exit code.
+
+    An error of this package is printed once, whole; any other with its traceback. Either way the
+    process ends at once: other ranks may be waiting in a collective, and the launcher ends them.
+    """
+    module = importlib.import_module(f"reft_megatron.recipes.{recipe}")
+    try:
+        module.run(config)
+    except ReftError as error:
+        return _fail(error)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _fail(error: ReftError) -> int:
+    print(f"reft-megatron: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    recipes = "\n".join(f"  {name:<10} {meaning}" for name, meaning in RECIPES.items())
+    settings = "\n".join(
+        f"  {key}={default}\n      {meaning}" for key, default, meaning in describe()
+    )
+    parser = argparse.ArgumentParser(
+        prog="reft-megatron",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Reinforced fine-tuning (ReFT) on Megatron-core.\n\nrecipes:\n" + recipes,
+        epilog=(
+            "settings (key=default), given after the recipe or in the YAML file:\n"
+            f"{settings}\n\n"
+            "example:\n  torchrun --nproc-per-node 2 -m reft_megatron ppo "
+            "--config examples/configs/ppo_gsm8k_tiny.yaml ppo.iterations=2"
+        ),
+    )
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="one of the above")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="a setting")
+    parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
+    parser.add_argument("--print-config", action="store_true", help="show every setting and stop")
+    parser.add_argument("--version", action="version", version=__version__)
+    return parser

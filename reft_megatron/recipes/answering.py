@@ -1,0 +1,153 @@
+"""From problems to judged completions: the glue of generation and reward.
+
+Owns tokenising prompts (over-long ones are dropped and counted, never cut), sharing problems over
+data ranks, and judging on the one rank of a replica that speaks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from reft_megatron.config import Config
+from reft_megatron.errors import TrainingError
+from reft_megatron.mesh import Mesh
+from reft_megatron.ops.sampling import Sampling
+from reft_megatron.policy import Policy
+from reft_megatron.rewards import Judge, reward
+from reft_megatron.tasks.task import Task
+from reft_megatron.tokenizer import Tokenizer
+from reft_megatron.types import Completion, Problem, Prompt, Reason, Rollout, Verdict
+
+__all__ = ["Answerer", "Answers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What came of a set of problems on one replica."""
+
+    rollouts: list[Rollout] | None
+    """Judged completions, executor faults left out; None except on the replica's writer."""
+    faults: int
+    """Executor faults over all replicas."""
+
+
+class Answerer:
+    """Asks a policy problems and judges what it says; a context manager that owns the judge."""
+
+    def __init__(self, config: Config, mesh: Mesh, task: Task, tokenizer: Tokenizer) -> None:
+        """Start judging workers on the ranks that speak for a replica."""
+        self.dropped = 0
+        """Prompts of this replica that were too long to ask, so far."""
+        self._config, self._mesh, self._task, self._tokenizer = config, mesh, task, tokenizer
+        self._judge: Judge | None = None
+        if mesh.writer:
+            self._judge = Judge(
+                form=task.form, kind=task.kind, config=config.rewards, parity=task.parity
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._judge is not None:
+            self._judge.close()
+
+    def sampling(self, seed: int) -> Sampling:
+        """The configured sampling under `seed`."""
+        settings = self._config.generate
+        return Sampling(
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            seed=seed,
+        )
+
+    def complete(
+        self,
+        policy: Policy,
+        problems: Sequence[Problem],
+        *,
+        samples: int,
+        sampling: Sampling,
+        advance: Callable[[int], None],
+    ) -> list[Completion]:
+        """Completions of this replica's share of `problems`; `advance` is told of their tokens."""
+        mine = problems[self._mesh.data.rank :: self._mesh.data.size]
+        prompts = [self._prompt(problem) for problem in mine]
+        limit = self._config.generate.max_prompt_tokens
+        short = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
+        self.dropped += len(prompts) - len(short)
+        return policy.generate(
+            short,
+            samples=samples,
+            sampling=sampling,
+            on_finish=lambda completion: advance(len(completion.token_ids)),
+        )
+
+    def judge(
+        self,
+        completions: Sequence[Completion],
+        problems: Sequence[Problem],
+        *,
+        version: int,
+        seed: int,
+    ) -> Answers:
+        """Verdicts and rewards of this replica's completions; every rank calls.
+
+        Raises TrainingError on every rank if too many completions could not be judged.
+        """
+        rollouts = None
+        if self._judge is not None:
+            rollouts = self._rollouts(self._judge, completions, problems, version, seed)
+        mine = (0, 0) if rollouts is None else (len(completions), len(completions) - len(rollouts))
+        counts = self._mesh.world.gather_objects(mine)
+        asked, faults = (sum(column) for column in zip(*counts, strict=True))
+        limit = self._config.rewards.max_fault_fraction
+        if faults > limit * asked:
+            raise TrainingError(
+                f"{faults} of {asked} completions could not be judged, more than "
+                f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: "
+                "look at the machine's process and memory limits."
+            )
+        return Answers(rollouts=rollouts, faults=faults)
+
+    def _prompt(self, problem: Problem) -> Prompt:
+        ids = self._tokenizer.encode(self._task.prompt_text(problem))
+        return Prompt(problem_id=problem.id, token_ids=np.array(ids, np.int32))
+
+    def _rollouts(
+        self,
+        judge: Judge,
+        completions: Sequence[Completion],
+        problems: Sequence[Problem],
+        version: int,
+        seed: int,
+    ) -> list[Rollout]:
+        by_id = {problem.id: problem for problem in problems}
+        asked = [by_id[completion.problem_id] for completion in completions]
+        texts = [self._tokenizer.decode(c.token_ids.tolist()) for c in completions]
+        full = [self._task.prompt_text(p) + text for p, text in zip(asked, texts, strict=True)]
+        verdicts = judge.judge(
+            [(self._task.answer_text(x), p.answer) for x, p in zip(full, asked, strict=True)]
+        )
+        return [
+            Rollout(
+                completion=completion,
+                text=text,
+                verdict=verdict,
+                reward=self._reward(completion, verdict),
+                policy_version=version,
+                seed=seed,
+            )
+            for completion, text, verdict in zip(completions, texts, verdicts, strict=True)
+            if verdict.reason is not Reason.EXECUTOR_FAULT
+        ]
+
+    def _reward(self, completion: Completion, verdict: Verdict) -> float:
+        if not completion.finished and self._config.ppo.truncated_reward == "zero":
+            return 0.0
+        return reward(verdict, partial=self._config.rewards.partial)

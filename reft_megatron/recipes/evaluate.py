@@ -1,0 +1,129 @@
+"""Evaluate: greedy top-1, and the majority vote over samples.
+
+Top-1 is one greedy completion a problem, judged by the same program checker that rewards training.
+Vote@k samples k completions a problem at the training temperature and takes the most frequent
+answer (paper section 4.3); a completion without an answer has no vote, ties go to the answer seen
+first. Both are accuracies over all problems: a prompt too long to ask counts as wrong, and so does
+a completion that could not be judged.
+
+Leaves `completions.jsonl` (each problem with its completion, verdict and reward) and `summary.json`
+in the run's folder. The test split is for this recipe; nothing is ever selected on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from reft_megatron.config import Config
+from reft_megatron.ops.sampling import Sampling
+from reft_megatron.policy import Policy
+from reft_megatron.recipes.answering import Answerer
+from reft_megatron.recipes.session import Session
+from reft_megatron.rewards import majority
+from reft_megatron.types import Problem, Rollout, Verdict
+
+__all__ = ["run", "top1"]
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Evaluate `config.model.load` on a split and return the summary."""
+    with Session(config, "evaluate") as session, session.answerer() as answerer:
+        policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
+        session.start(policy)
+        problems = _problems(session)
+        greedy = _ask(session, answerer, policy, problems, 1, Sampling(greedy=True))
+        summary: dict[str, Any] = {
+            "split": config.evaluate.split,
+            "num_problems": len(problems),
+            "top1": _accuracy(greedy, problems),
+            "checkpoint": config.model.load,
+        }
+        metrics = {f"eval/{config.evaluate.split}_accuracy": summary["top1"]}
+        if config.evaluate.samples:
+            sampling = answerer.sampling(config.run.seed)
+            sampled = _ask(
+                session, answerer, policy, problems, config.evaluate.samples, sampling
+            )
+            summary["samples"] = config.evaluate.samples
+            summary["vote"] = metrics["eval/vote_accuracy"] = _vote(sampled, problems)
+        session.log.record(0, {**metrics, **session.log.timings()})
+        if session.mesh.main:
+            _write_completions(session.folder / "completions.jsonl", problems, greedy)
+        return session.finish(summary)
+
+
+def top1(
+    session: Session, answerer: Answerer, policy: Policy, problems: Sequence[Problem]
+) -> float:
+    """Share of `problems` whose greedy completion is right; every rank calls and learns it."""
+    greedy = _ask(session, answerer, policy, problems, 1, Sampling(greedy=True))
+    return _accuracy(greedy, problems)
+
+
+def _ask(
+    session: Session,
+    answerer: Answerer,
+    policy: Policy,
+    problems: Sequence[Problem],
+    samples: int,
+    sampling: Sampling,
+) -> list[Rollout]:
+    """Judged completions of all problems, in order, on every rank."""
+    with session.log.phase("evaluate", None, "tokens") as phase:
+        completions = answerer.complete(
+            policy, problems, samples=samples, sampling=sampling, advance=phase.advance
+        )
+        answers = answerer.judge(
+            completions, problems, version=policy.version, seed=sampling.seed
+        )
+    parts = session.mesh.world.gather_objects(answers.rollouts or [])
+    rollouts = [rollout for part in parts for rollout in part]
+    return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))
+
+
+def _vote(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> float:
+    """Share of problems whose majority answer is right."""
+    verdicts: dict[str, list[Verdict]] = defaultdict(list)
+    for rollout in rollouts:
+        verdicts[rollout.completion.problem_id].append(rollout.verdict)
+    right = 0
+    for votes in verdicts.values():
+        winner = majority([verdict.value for verdict in votes])
+        right += winner is not None and votes[winner].correct
+    return right / len(problems)
+
+
+def _accuracy(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> float:
+    return sum(rollout.verdict.correct for rollout in rollouts) / len(problems)
+
+
+def _problems(session: Session) -> tuple[Problem, ...]:
+    settings = session.config.evaluate
+    problems = session.task.problems(settings.split)
+    return problems[: settings.max_problems] if settings.max_problems else problems
+
+
+def _write_completions(
+    path: Path, problems: Sequence[Problem], rollouts: Sequence[Rollout]
+) -> None:
+    """One JSON line a problem, in the order of the split."""
+    by_id = {rollout.completion.problem_id: rollout for rollout in rollouts}
+    with path.open("w") as file:
+        for problem in problems:
+            row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
+            rollout = by_id.get(problem.id)
+            if rollout is None:
+                row |= {"completion": "", "verdict": "not asked or not judged"}
+            else:
+                row |= {
+                    "completion": rollout.text,
+                    "verdict": rollout.verdict.reason.value,
+                    "detail": rollout.verdict.detail,
+                    "value": rollout.verdict.value,
+                    "reward": rollout.reward,
+                }
+            file.write(json.dumps(row) + "\n")

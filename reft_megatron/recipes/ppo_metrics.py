@@ -1,0 +1,50 @@
+"""What a PPO iteration reports about its rollouts and its updates.
+
+Owns the metrics that need no tensors of the learner; names are those of `log.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from reft_megatron.policy import StepStats
+from reft_megatron.types import Reason, Rollout
+
+__all__ = ["rollout_metrics", "update_metrics"]
+
+
+def rollout_metrics(rollouts: Sequence[Rollout], faults: int) -> dict[str, float]:
+    """Rewards, verdict shares and lengths of a whole batch; accuracy apart from reward."""
+    count = len(rollouts)
+    reasons = Counter(rollout.verdict.reason for rollout in rollouts)
+    reasons[Reason.EXECUTOR_FAULT] = faults
+    lengths = np.array([len(rollout.completion.token_ids) for rollout in rollouts])
+    return {
+        "reward/mean": float(np.mean([rollout.reward for rollout in rollouts])),
+        "reward/accuracy": reasons[Reason.CORRECT] / count,
+        **{f"verdict/{reason}": reasons[reason] / (count + faults) for reason in Reason},
+        "response/length": float(lengths.mean()),
+        "response/length_std": float(lengths.std()),
+        "response/finished": float(np.mean([r.completion.finished for r in rollouts])),
+        "prompt/length": float(np.mean([len(r.completion.prompt_ids) for r in rollouts])),
+        "faults/executor": faults,
+    }
+
+
+def update_metrics(stats: StepStats, skipped: int, dropped: int) -> dict[str, float]:
+    """The last update on the batch."""
+    return {
+        "train/loss": stats.loss,
+        "train/grad_norm": stats.grad_norm,
+        "train/lr": stats.lr,
+        "train/skipped_steps": skipped,
+        "prompts/dropped": dropped,
+        "policy/loss": stats.sums["pg_loss"],
+        "policy/ratio": stats.sums["ratio"],
+        "policy/clip_fraction": stats.sums["clip_fraction"],
+        "policy/approx_kl": stats.sums["approx_kl"],
+        "value/loss": stats.sums["vf_loss"],
+    }

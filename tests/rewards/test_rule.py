@@ -1,0 +1,21 @@
+"""What a verdict is worth."""
+
+from __future__ import annotations
+
+import pytest
+from reft_megatron.rewards import reward
+from reft_megatron.types import Reason, Verdict
+
+
+@pytest.mark.parametrize("reason", [r for r in Reason if r is not Reason.EXECUTOR_FAULT])
+def test_right_wrong_and_nothing(reason: Reason) -> None:
+    worth = {Reason.CORRECT: 1.0, Reason.WRONG_VALUE: 0.1}.get(reason, 0.0)
+    assert reward(Verdict(reason=reason), partial=0.1) == worth
+
+
+def test_a_fault_has_no_reward() -> None:
+    with pytest.raises(ValueError) as error:
+        reward(Verdict(reason=Reason.EXECUTOR_FAULT, detail="the worker died"), partial=0.1)
+    assert str(error.value) == (
+        "an executor fault has no reward (the worker died); drop the rollout and count it."
+    )
