@@ -1,3 +1,3 @@
-"""reft_megatron: reinforced fine-tuning (ReFT) of language models on Megatron-core."""
+"""Reinforced fine-tuning (ReFT) of language models on Megatron-core."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
-"""The command line: one door, `reft-megatron RECIPE [--config FILE] [section.key=value ...]`.
+"""The command line: one door.
 
-Owns parsing, `--help` that lists every setting, `--print-config`, and turning this package's errors
-into one paragraph and exit code 1. Recipes are imported only when one is asked for, so that help
-and bad settings answer at once.
+`reft-megatron RECIPE [--config FILE] [section.key=value ...]`. Owns parsing, `--help` that lists
+every setting, `--print-config`, and turning this package's errors into one paragraph and exit code
+1. Recipes are imported only when one is asked for, so that help and bad settings answer at once.
 """
 
 from __future__ import annotations

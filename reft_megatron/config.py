@@ -1,11 +1,11 @@
-"""The settings of a run: small frozen dataclasses, each handed to exactly one part.
+"""The settings of a run: small frozen dataclasses, each for exactly one part.
 
 Owns the defaults (here and nowhere else), the checks, and reading YAML files with dotted overrides.
 A run is one YAML file; `key.sub=value` on the command line overrides; an unknown key fails and
 names the nearest known one. Checks that need the machine (layouts against the world size, files)
 belong to the parts that meet the machine.
 
-Try it: `reft-megatron ppo --config examples/configs/ppo_gsm8k.yaml --print-config`.
+Try it: `reft-megatron ppo --config examples/configs/ppo_gsm8k_tiny.yaml --print-config`.
 """
 
 from __future__ import annotations
@@ -23,27 +23,7 @@ from pydantic.dataclasses import dataclass
 from reft_megatron.errors import ConfigError
 from reft_megatron.types import Form
 
-__all__ = [
-    "CheckpointConfig",
-    "Config",
-    "EvaluateConfig",
-    "GenerateConfig",
-    "LogConfig",
-    "ModelConfig",
-    "OptimizerConfig",
-    "ParallelConfig",
-    "PpoConfig",
-    "PretrainConfig",
-    "RewardConfig",
-    "RunConfig",
-    "SftConfig",
-    "TaskConfig",
-    "TokenizerConfig",
-    "config_hash",
-    "describe",
-    "load_config",
-    "to_yaml",
-]
+__all__ = ["Config", "config_hash", "describe", "load_config", "to_yaml"]
 
 Count = Annotated[int, Field(ge=1)]
 Zero = Annotated[int, Field(ge=0)]

@@ -8,7 +8,7 @@ serves every test and tool that runs in one process.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -68,10 +68,10 @@ class Axis:
     def broadcast_object(self, item: T | None, source: int = 0) -> T:
         """The `item` of axis rank `source`, on every rank of the axis."""
         if self.size == 1:
-            return item  # type: ignore[return-value]  # the source's own item is never None-typed
+            return cast(T, item)
         box = [item]
         dist.broadcast_object_list(box, src=self.ranks[source], group=self.object_group)
-        return box[0]  # type: ignore[return-value]
+        return cast(T, box[0])
 
     def barrier(self) -> None:
         """Wait until every rank of the axis has come here."""

@@ -1,1 +1,1 @@
-"""Fast paths beside their references: the Python face of the native code and of fused maths."""
+"""Fast paths beside their references: the Python face of fused maths."""

@@ -71,7 +71,9 @@ def linear_logprob(
     rows, targets int64 [N] global ids. Gradients flow through the log-prob only; the entropy is a
     statistic.
     """
-    logprob, entropy = _LinearLogprob.apply(hidden, weight, targets, shard, chunk)
+    # torch does not type what `apply` takes or returns
+    apply: Any = _LinearLogprob.apply
+    logprob, entropy = apply(hidden, weight, targets, shard, chunk)
     return logprob, entropy
 
 

@@ -25,7 +25,9 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from megatron.core.optimizer import MegatronOptimizer
-from torch.distributed.checkpoint import FileSystemWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
@@ -35,6 +37,8 @@ from reft_megatron.policy.model import PolicyModel
 __all__ = ["check_identity", "load", "read_meta", "save"]
 
 _MANIFEST = "manifest.json"
+_RESERVE = "reserve"
+_RESERVED = 1 << 20
 
 
 def save(
@@ -51,11 +55,7 @@ def save(
     exist, and earlier checkpoints are untouched.
     """
     partial = folder.with_name(folder.name + ".partial")
-    if mesh.main:
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / "weights").mkdir(parents=True)
-        (partial / "state").mkdir()
-    mesh.world.barrier()
+    _agree(_prepare(partial) if mesh.main else "", partial, mesh, "begun")
     failure = ""
     try:
         dist_checkpointing.save(_weights(chunks), str(partial / "weights"), _InProcess())
@@ -63,6 +63,9 @@ def save(
         torch.save(state, partial / "state" / f"rank_{mesh.world.rank}.pt")
         if mesh.main:
             (partial / "meta.json").write_text(json.dumps(meta, indent=1, default=str))
+    except CheckpointException as error:
+        # torch's, which every rank gets if one of them could not write its weights.
+        failure = ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
     except (OSError, RuntimeError, dist_checkpointing.core.CheckpointingException) as error:
         failure = f"rank {mesh.world.rank}: {error}"
     _agree(failure, partial, mesh, "written")
@@ -144,13 +147,30 @@ class _InProcess(TorchDistSaveShardedStrategy):
         flat, _, _ = _replace_state_dict_keys_with_sharded_keys(
             sharded_state_dict, self.keep_only_main_replica
         )
-        torch.distributed.checkpoint.save(
+        save_state_dict(
             mcore_to_pyt_state_dict(flat, False),
             storage_writer=FileSystemWriter(checkpoint_dir),
             planner=MCoreSavePlanner(
                 dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
             ),
         )
+        (Path(checkpoint_dir).parent / _RESERVE).unlink(missing_ok=True)
+
+
+def _prepare(partial: Path) -> str:
+    """Make the folder to write into; returns what went wrong, or nothing.
+
+    On the main rank Megatron writes a small file of its own after the weights; if that failed, the
+    other ranks would wait for ever. So a full disk must show earlier: room for it is held meanwhile.
+    """
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / "weights").mkdir(parents=True)
+        (partial / "state").mkdir()
+        (partial / _RESERVE).write_bytes(bytes(_RESERVED))
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _weights(chunks: Sequence[PolicyModel]) -> dict[str, Any]:

@@ -88,7 +88,11 @@ def _start(world: int, timeout_s: int) -> None:
     timeout = datetime.timedelta(seconds=timeout_s)
     if world == 1:
         dist.init_process_group(
-            backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout
+            backend,
+            store=dist.HashStore(),  # type: ignore[attr-defined]  # torch does not type it
+            rank=0,
+            world_size=1,
+            timeout=timeout,
         )
     else:
         dist.init_process_group(backend, timeout=timeout)
@@ -101,7 +105,7 @@ def _mesh(parallel: ParallelConfig, world: int) -> Mesh:
     grid = torch.arange(world).reshape(pipeline, data, tensor)
     state = parallel_state
     return Mesh(
-        world=_axis(grid.reshape(1, -1), dist.group.WORLD),
+        world=_axis(grid.reshape(1, -1), dist.distributed_c10d._get_default_group()),
         tensor=_axis(grid.reshape(-1, tensor), state.get_tensor_model_parallel_group()),
         pipeline=_axis(
             grid.permute(1, 2, 0).reshape(-1, pipeline),

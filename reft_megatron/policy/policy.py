@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
 from megatron.core.optimizer import MegatronOptimizer
 from torch import Tensor
@@ -60,7 +59,7 @@ class Policy:
         )
         initialise(self._chunks, self.architecture, seed=config.run.seed)
         self._optimizer: MegatronOptimizer | None = None
-        self._wrapped: list[torch.nn.Module] = list(self._chunks)
+        self._wrapped: list[DistributedDataParallel] = []
         if total_steps is None:
             for chunk in self._chunks:
                 chunk.requires_grad_(False)
@@ -150,14 +149,10 @@ class Policy:
             overlap_grad_reduce=False,
             use_distributed_optimizer=distributed,
         )
+        # With `disable_bucketing` the bf16 trunk and the fp32 value head would share one collective,
+        # and gloo reads all of it in the first one's type. Without overlap a type is one bucket.
         self._wrapped = [
-            DistributedDataParallel(
-                config=chunk.config,
-                ddp_config=settings,
-                module=chunk,
-                # Bucketing serves overlap, which is off.
-                disable_bucketing=True,
-            )
+            DistributedDataParallel(config=chunk.config, ddp_config=settings, module=chunk)
             for chunk in self._chunks
         ]
         for chunk in self._chunks:

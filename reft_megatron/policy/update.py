@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from megatron.core.distributed import finalize_model_grads
+from megatron.core.distributed import DistributedDataParallel, finalize_model_grads
 from megatron.core.optimizer import MegatronOptimizer
 from torch import Tensor
 
@@ -55,7 +55,7 @@ def sum_gradients(chunks: list[torch.nn.Module], *args: Any, **kwargs: Any) -> N
 
 
 def update(
-    chunks: Sequence[torch.nn.Module],
+    chunks: Sequence[DistributedDataParallel],
     optimizer: MegatronOptimizer,
     batches: Sequence[MicroBatch],
     mesh: Mesh,

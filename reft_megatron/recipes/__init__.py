@@ -1,1 +1,1 @@
-"""The stories: one file a recipe, from a config to a summary. Glue, no maths, no Megatron."""
+"""The recipes: one file a story. No maths, no Megatron."""

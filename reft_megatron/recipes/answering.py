@@ -1,7 +1,7 @@
 """From problems to judged completions: the glue of generation and reward.
 
-Owns tokenising prompts (over-long ones are dropped and counted, never cut), sharing problems over
-data ranks, and judging on the one rank of a replica that speaks for it.
+Owns tokenising prompts (a problem with an over-long one is left out, never cut), sharing problems
+over data ranks, and judging on the one rank of a replica that speaks for it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Self
 import numpy as np
 
 from reft_megatron.config import Config
-from reft_megatron.errors import TrainingError
+from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
+from reft_megatron.recipes.room import room_of
 from reft_megatron.rewards import Judge, reward
 from reft_megatron.tasks.task import Task
 from reft_megatron.tokenizer import Tokenizer
@@ -38,10 +39,8 @@ class Answers:
 class Answerer:
     """Asks a policy problems and judges what it says; a context manager that owns the judge."""
 
-    def __init__(self, config: Config, mesh: Mesh, task: Task, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: Config, mesh: Mesh, *, task: Task, tokenizer: Tokenizer) -> None:
         """Start judging workers on the ranks that speak for a replica."""
-        self.dropped = 0
-        """Prompts of this replica that were too long to ask, so far."""
         self._config, self._mesh, self._task, self._tokenizer = config, mesh, task, tokenizer
         self._judge: Judge | None = None
         if mesh.writer:
@@ -66,6 +65,31 @@ class Answerer:
             seed=seed,
         )
 
+    def fitting(self, problems: Sequence[Problem], *, trained: bool = False) -> list[Problem]:
+        """The problems whose prompts are within `generate.max_prompt_tokens`.
+
+        Raises ConfigError if none is, or if one of them, with the longest response, is over what
+        the model (or a micro-batch, if it is `trained` on) can take.
+        """
+        settings = self._config.generate
+        lengths = {p.id: len(self._prompt(p).token_ids) for p in problems}
+        kept = [p for p in problems if lengths[p.id] <= settings.max_prompt_tokens]
+        if not kept:
+            raise ConfigError(
+                f"none of {len(problems)} problems can be asked: the shortest prompt has "
+                f"{min(lengths.values(), default=0)} tokens, and generate.max_prompt_tokens is "
+                f"{settings.max_prompt_tokens}. Raise it."
+            )
+        room = room_of(self._config, trained=trained)
+        longest = max(kept, key=lambda p: lengths[p.id])
+        if lengths[longest.id] + settings.max_new_tokens > room.tokens:
+            raise ConfigError(
+                f"the prompt of {longest.id} has {lengths[longest.id]} tokens; with "
+                f"generate.max_new_tokens={settings.max_new_tokens} that is more than "
+                f"{room.limit}. Lower generate.max_new_tokens or generate.max_prompt_tokens."
+            )
+        return kept
+
     def complete(
         self,
         policy: Policy,
@@ -77,12 +101,8 @@ class Answerer:
     ) -> list[Completion]:
         """Completions of this replica's share of `problems`; `advance` is told of their tokens."""
         mine = problems[self._mesh.data.rank :: self._mesh.data.size]
-        prompts = [self._prompt(problem) for problem in mine]
-        limit = self._config.generate.max_prompt_tokens
-        short = [prompt for prompt in prompts if len(prompt.token_ids) <= limit]
-        self.dropped += len(prompts) - len(short)
         return policy.generate(
-            short,
+            [self._prompt(problem) for problem in mine],
             samples=samples,
             sampling=sampling,
             on_finish=lambda completion: advance(len(completion.token_ids)),
@@ -102,12 +122,14 @@ class Answerer:
         """
         rollouts = None
         if self._judge is not None:
-            rollouts = self._rollouts(self._judge, completions, problems, version, seed)
+            rollouts = self._rollouts(
+                self._judge, completions, problems, version=version, seed=seed
+            )
         mine = (0, 0) if rollouts is None else (len(completions), len(completions) - len(rollouts))
         counts = self._mesh.world.gather_objects(mine)
         asked, faults = (sum(column) for column in zip(*counts, strict=True))
         limit = self._config.rewards.max_fault_fraction
-        if faults > limit * asked:
+        if faults > limit * asked or faults == asked:
             raise TrainingError(
                 f"{faults} of {asked} completions could not be judged, more than "
                 f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: "
@@ -124,6 +146,7 @@ class Answerer:
         judge: Judge,
         completions: Sequence[Completion],
         problems: Sequence[Problem],
+        *,
         version: int,
         seed: int,
     ) -> list[Rollout]:
@@ -139,7 +162,7 @@ class Answerer:
                 completion=completion,
                 text=text,
                 verdict=verdict,
-                reward=self._reward(completion, verdict),
+                reward=self._reward(completion, verdict, judge.partial),
                 policy_version=version,
                 seed=seed,
             )
@@ -147,7 +170,7 @@ class Answerer:
             if verdict.reason is not Reason.EXECUTOR_FAULT
         ]
 
-    def _reward(self, completion: Completion, verdict: Verdict) -> float:
+    def _reward(self, completion: Completion, verdict: Verdict, partial: float) -> float:
         if not completion.finished and self._config.ppo.truncated_reward == "zero":
             return 0.0
-        return reward(verdict, partial=self._config.rewards.partial)
+        return reward(verdict, partial=partial)

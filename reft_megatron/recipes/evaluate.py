@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from reft_megatron.config import Config
+from reft_megatron.errors import DataError
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
-from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.session import Session
 from reft_megatron.rewards import majority
 from reft_megatron.types import Problem, Rollout, Verdict
@@ -31,24 +31,23 @@ __all__ = ["run", "top1"]
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluate `config.model.load` on a split and return the summary."""
-    with Session(config, "evaluate") as session, session.answerer() as answerer:
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
-        session.start(policy)
+    with Session(config, "evaluate") as session:
+        split, samples = config.evaluate.split, config.evaluate.samples
         problems = _problems(session)
-        greedy = _ask(session, answerer, policy, problems, 1, Sampling(greedy=True))
+        policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
+        session.start_untrained(policy)
+        greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
         summary: dict[str, Any] = {
-            "split": config.evaluate.split,
+            "split": split,
             "num_problems": len(problems),
             "top1": _accuracy(greedy, problems),
             "checkpoint": config.model.load,
         }
-        metrics = {f"eval/{config.evaluate.split}_accuracy": summary["top1"]}
-        if config.evaluate.samples:
-            sampling = answerer.sampling(config.run.seed)
-            sampled = _ask(
-                session, answerer, policy, problems, config.evaluate.samples, sampling
-            )
-            summary["samples"] = config.evaluate.samples
+        metrics = {f"eval/{split}_accuracy": summary["top1"]}
+        if samples:
+            sampling = session.answerer.sampling(config.run.seed)
+            sampled = _ask(session, policy, problems, samples=samples, sampling=sampling)
+            summary["samples"] = samples
             summary["vote"] = metrics["eval/vote_accuracy"] = _vote(sampled, problems)
         session.log.record(0, {**metrics, **session.log.timings()})
         if session.mesh.main:
@@ -56,30 +55,39 @@ def run(config: Config) -> dict[str, Any]:
         return session.finish(summary)
 
 
-def top1(
-    session: Session, answerer: Answerer, policy: Policy, problems: Sequence[Problem]
-) -> float:
+def top1(session: Session, policy: Policy, problems: Sequence[Problem]) -> float:
     """Share of `problems` whose greedy completion is right; every rank calls and learns it."""
-    greedy = _ask(session, answerer, policy, problems, 1, Sampling(greedy=True))
+    greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
     return _accuracy(greedy, problems)
+
+
+def _problems(session: Session) -> Sequence[Problem]:
+    settings = session.config.evaluate
+    problems = session.task.problems(settings.split)
+    if not problems:
+        raise DataError(
+            f"task {session.task.name} has no {settings.split} problems to evaluate on: raise "
+            f"task.{settings.split}_size, or choose another evaluate.split."
+        )
+    return problems[: settings.max_problems or None]
 
 
 def _ask(
     session: Session,
-    answerer: Answerer,
     policy: Policy,
     problems: Sequence[Problem],
+    *,
     samples: int,
     sampling: Sampling,
 ) -> list[Rollout]:
     """Judged completions of all problems, in order, on every rank."""
+    answerer = session.answerer
+    asked = answerer.fitting(problems)
     with session.log.phase("evaluate", None, "tokens") as phase:
         completions = answerer.complete(
-            policy, problems, samples=samples, sampling=sampling, advance=phase.advance
+            policy, asked, samples=samples, sampling=sampling, advance=phase.advance
         )
-        answers = answerer.judge(
-            completions, problems, version=policy.version, seed=sampling.seed
-        )
+        answers = answerer.judge(completions, asked, version=policy.version, seed=sampling.seed)
     parts = session.mesh.world.gather_objects(answers.rollouts or [])
     rollouts = [rollout for part in parts for rollout in part]
     return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))
@@ -101,12 +109,6 @@ def _accuracy(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> float
     return sum(rollout.verdict.correct for rollout in rollouts) / len(problems)
 
 
-def _problems(session: Session) -> tuple[Problem, ...]:
-    settings = session.config.evaluate
-    problems = session.task.problems(settings.split)
-    return problems[: settings.max_problems] if settings.max_problems else problems
-
-
 def _write_completions(
     path: Path, problems: Sequence[Problem], rollouts: Sequence[Rollout]
 ) -> None:
@@ -115,15 +117,17 @@ def _write_completions(
     with path.open("w") as file:
         for problem in problems:
             row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
-            rollout = by_id.get(problem.id)
-            if rollout is None:
-                row |= {"completion": "", "verdict": "not asked or not judged"}
-            else:
-                row |= {
-                    "completion": rollout.text,
-                    "verdict": rollout.verdict.reason.value,
-                    "detail": rollout.verdict.detail,
-                    "value": rollout.verdict.value,
-                    "reward": rollout.reward,
-                }
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row | _told(by_id.get(problem.id))) + "\n")
+
+
+def _told(rollout: Rollout | None) -> dict[str, Any]:
+    """What became of a problem; None if its prompt was too long, or the checker failed."""
+    if rollout is None:
+        return {"completion": "", "verdict": "not asked or not judged"}
+    return {
+        "completion": rollout.text,
+        "verdict": rollout.verdict.reason.value,
+        "detail": rollout.verdict.detail,
+        "value": rollout.verdict.value,
+        "reward": rollout.reward,
+    }

@@ -2,7 +2,7 @@
 
 Owns the run's `checkpoints` folder: one folder a step, a link `latest` to the newest, a link `best`
 to the one with the highest dev accuracy, and the pruning of all others. A checkpoint counts once it
-has its manifest; half-written ones are never seen.
+has its manifest; half-written ones are never seen. The main rank alone decides, links and removes.
 """
 
 from __future__ import annotations
@@ -18,52 +18,74 @@ from reft_megatron.policy import Policy
 __all__ = ["CheckpointKeeper", "Progress"]
 
 Progress = dict[str, Any]
-"""What a recipe must know to go on: plain JSON."""
+"""What a recipe must know to go on, plain JSON; holds at least `step` and `best_step` (0: none)."""
 
 
 class CheckpointKeeper:
     """The checkpoints of one run."""
 
-    def __init__(self, folder: Path, config: CheckpointConfig, *, main: bool) -> None:
-        """Keep them in `folder`; only the `main` rank links and prunes."""
+    def __init__(self, folder: Path, config: CheckpointConfig) -> None:
         self._folder = folder
         self._config = config
-        self._main = main
+
+    @property
+    def used(self) -> bool:
+        """True if the folder holds a checkpoint."""
+        return bool(self._complete())
 
     def resume(self, policy: Policy, *, enabled: bool) -> Progress:
         """Restore the newest checkpoint into `policy` and return its progress; {} if none.
 
         With `enabled` False a run folder that already holds checkpoints is refused.
         """
-        found = self._complete()
-        if not enabled and found:
+        found = policy.mesh.world.broadcast_object(self._complete())
+        if not found:
+            return {}
+        if not enabled:
             raise CheckpointError(
                 f"{self._folder} already holds checkpoints and run.resume is false. "
                 "Set run.resume=true to continue, or choose another run.name."
             )
-        return policy.load(found[-1], weights_only=False) if found else {}
+        progress = policy.load(found[-1], weights_only=False)
+        # The run may have been killed between a checkpoint and its links.
+        self._tidy(policy, progress)
+        return progress
 
-    def save(self, policy: Policy, progress: Progress, *, best: bool) -> None:
-        """Save `policy` as step `progress["step"]`; every rank calls."""
-        target = self._folder / f"step_{progress['step']:08d}"
-        if target not in self._complete():
-            self._clear(target, policy)
+    def save(self, policy: Policy, progress: Progress) -> None:
+        """Save `policy` as step `progress["step"]`, unless that is done; every rank calls."""
+        world = policy.mesh.world
+        target = self._step(progress["step"])
+        if not world.broadcast_object(target in self._complete()):
+            if policy.mesh.main:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                # Half removed, or it would be complete.
+                shutil.rmtree(target, ignore_errors=True)
+            world.barrier()
             policy.save(target, extra=progress)
-        if self._main:
-            self._link("latest", target)
-            if best:
-                self._link("best", target)
-            self._prune()
-        policy.mesh.world.barrier()
+        self._tidy(policy, progress)
 
     def _complete(self) -> list[Path]:
-        return sorted(p.parent for p in self._folder.glob("step_*/manifest.json"))
+        return sorted(path.parent for path in self._folder.glob("step_*[0-9]/manifest.json"))
 
-    def _clear(self, target: Path, policy: Policy) -> None:
-        """Remove a half-removed checkpoint that stands where a new one is to be written."""
-        if self._main:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
+    def _step(self, step: int) -> Path:
+        return self._folder / f"step_{step:08d}"
+
+    def _tidy(self, policy: Policy, progress: Progress) -> None:
+        """Set the links, and remove what is neither linked nor recent, and drafts."""
+        if policy.mesh.main:
+            latest, best = self._step(progress["step"]), self._step(progress["best_step"])
+            links = {"latest": latest, "best": best}
+            complete = self._complete()
+            for name, target in links.items():
+                if target in complete:
+                    self._link(name, target)
+            for old in complete[: -self._config.keep_last]:
+                if old not in links.values():
+                    # The manifest goes first: what is half removed must not look whole.
+                    (old / "manifest.json").unlink()
+                    shutil.rmtree(old)
+            for draft in self._folder.glob("*.partial"):
+                shutil.rmtree(draft)
         policy.mesh.world.barrier()
 
     def _link(self, name: str, target: Path) -> None:
@@ -71,11 +93,3 @@ class CheckpointKeeper:
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(target.name)
         fresh.replace(self._folder / name)
-
-    def _prune(self) -> None:
-        kept = {(self._folder / name).resolve() for name in ("latest", "best")}
-        for old in self._complete()[: -self._config.keep_last]:
-            if old.resolve() not in kept:
-                # The manifest goes first: what is half removed must not look whole.
-                (old / "manifest.json").unlink()
-                shutil.rmtree(old)

@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> list[int]:
     """The permutation of range(count) of one epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    order: list[int] = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    return order
 
 
 def take(items: Sequence[T], *, start: int, count: int, seed: int) -> list[T]:

@@ -34,14 +34,9 @@ def rollout_metrics(rollouts: Sequence[Rollout], faults: int) -> dict[str, float
     }
 
 
-def update_metrics(stats: StepStats, skipped: int, dropped: int) -> dict[str, float]:
-    """The last update on the batch."""
+def update_metrics(stats: StepStats) -> dict[str, float]:
+    """PPO's side of the last update on the batch."""
     return {
-        "train/loss": stats.loss,
-        "train/grad_norm": stats.grad_norm,
-        "train/lr": stats.lr,
-        "train/skipped_steps": skipped,
-        "prompts/dropped": dropped,
         "policy/loss": stats.sums["pg_loss"],
         "policy/ratio": stats.sums["ratio"],
         "policy/clip_fraction": stats.sums["clip_fraction"],

@@ -1,8 +1,8 @@
 """From scored rollouts to PPO's targets.
 
 Owns the order of the learner's formulas for one batch (reft.md C.4): KL reward, generalised
-advantages, whitening over all data ranks, weights. Each formula lives in `learner`; the buffer keeps
-the result on the ranks that need it.
+advantages, whitening over all data ranks, weights. Each formula lives in `learner`; the buffer
+keeps the result on the ranks that need it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["set_scores", "set_targets"]
 
 
 def set_scores(
-    buffer: RolloutBuffer, policy: Policy, reference: Policy | None, layout: dict[str, Any]
+    buffer: RolloutBuffer, policy: Policy, reference: Policy | None, *, layout: dict[str, Any]
 ) -> None:
     """Put the policy's log-probs, values and entropies and the reference's log-probs in `buffer`.
 
@@ -42,7 +42,7 @@ def set_scores(
 
 
 def set_targets(buffer: RolloutBuffer, config: PpoConfig, mesh: Mesh) -> dict[str, float]:
-    """Put advantages, returns and weights in `buffer`; returns the batch's metrics on every rank."""
+    """Put advantages, returns and weights in `buffer`; returns the batch's metrics, everywhere."""
     metrics: dict[str, float] | None = None
     if buffer.holds("advantages"):
         metrics = _set_targets(buffer, config, mesh)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from reft_megatron.config import Config
+from reft_megatron.config import Config, PretrainConfig
 from reft_megatron.errors import ConfigError
-from reft_megatron.policy import Policy, StepStats
-from reft_megatron.recipes.session import Session, due
-from reft_megatron.recipes.supervised import Document, supervised_step
+from reft_megatron.policy import Policy
+from reft_megatron.recipes.session import Session
+from reft_megatron.recipes.supervised import Document, document, supervised_step
 from reft_megatron.tasks.arithmetic import documents
 
 __all__ = ["run"]
@@ -34,50 +34,50 @@ def run(config: Config) -> dict[str, Any]:
             "For other tasks start from a pre-trained checkpoint (model.load)."
         )
     with Session(config, "pretrain") as session:
-        settings = config.pretrain
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=settings.steps)
-        first = session.start(policy)
-        stats: StepStats | None = None
-        with session.log.phase("update", None, "tokens") as phase:
-            for step in range(first + 1, settings.steps + 1):
-                batch = _batch(session, step)
-                stats = supervised_step(policy, batch, config, session.mesh)
-                session.count_skip(stats, step, [document.id for document in batch])
-                session.log.record(step, _metrics(stats))
-                phase.advance(sum(len(document.tokens) for document in batch))
-                stopping = session.stopping()
-                if stopping or due(step, settings.checkpoint_every, settings.steps):
-                    session.save(policy, step, best=False)
-                if stopping:
-                    return session.interrupted(policy, step)
-        session.log.record(settings.steps, session.log.timings())
-        return session.finish({"steps": settings.steps, "loss": stats.loss if stats else None})
+        steps = config.pretrain.steps
+        policy = Policy(config, session.mesh, session.tokenizer, total_steps=steps)
+        session.start(policy)
+        while policy.version < steps:
+            if not _train(session, policy, until=_next_checkpoint(policy.version, config.pretrain)):
+                return session.interrupted(policy, policy.version)
+            session.save(policy, policy.version)
+            session.log.record(policy.version, session.log.timings())
+            session.log.table(policy.version, steps)
+        return session.finish({"steps": steps, "skipped_steps": session.skipped})
+
+
+def _next_checkpoint(step: int, settings: PretrainConfig) -> int:
+    every = settings.checkpoint_every or settings.steps
+    return min((step // every + 1) * every, settings.steps)
+
+
+def _train(session: Session, policy: Policy, until: int) -> bool:
+    """Take steps up to `until`; False if the run was told to stop before."""
+    with session.log.phase("update", None, "tokens") as phase:
+        while policy.version < until:
+            if session.stopping():
+                return False
+            batch = _batch(session, policy.version)
+            supervised_step(session, policy, batch)
+            phase.advance(sum(len(document.tokens) for document in batch))
+    return True
 
 
 def _batch(session: Session, step: int) -> list[Document]:
-    """The documents of one step, the same on every rank."""
-    config, settings = session.config, session.config.pretrain
+    """The documents of step `step` (0-based), the same on every rank."""
+    settings, seed = session.config.pretrain, session.config.run.seed
     copies = round(settings.batch_size * settings.copy_fraction)
     texts = settings.batch_size - copies
-    seed = config.run.seed
     generator = np.random.default_rng([seed, step])
     return [
         *(
-            _text(session, question, rest)
-            for question, rest in documents(count=texts, seed=seed, start=(step - 1) * texts)
+            document(
+                session, question, rest, name="a document", given_weight=settings.question_weight
+            )
+            for question, rest in documents(count=texts, seed=seed, start=step * texts)
         ),
         *(_copy(session, generator) for _ in range(copies)),
     ]
-
-
-def _text(session: Session, question: str, rest: str) -> Document:
-    """A question, lightly weighted, and its program."""
-    tokenizer = session.tokenizer
-    head, tail = tokenizer.encode(question), [*tokenizer.encode(rest), tokenizer.eos_id]
-    question_weight = session.config.pretrain.question_weight
-    weights = np.repeat(np.array([question_weight, 1], np.float32), [len(head), len(tail)])
-    weights[0] = 0
-    return Document(id="document", tokens=np.array(head + tail, np.int32), weights=weights)
 
 
 def _copy(session: Session, generator: np.random.Generator) -> Document:
@@ -85,14 +85,6 @@ def _copy(session: Session, generator: np.random.Generator) -> Document:
     ordinary = np.setdiff1d(
         np.arange(session.tokenizer.vocab_size), list(session.tokenizer.special_ids)
     )
-    half = generator.choice(ordinary, generator.integers(*_COPY_TOKENS))
+    half = generator.choice(ordinary, generator.integers(*_COPY_TOKENS, endpoint=True))
     weights = np.repeat(np.array([0, 1], np.float32), len(half))
-    return Document(id="copy", tokens=np.tile(half, 2).astype(np.int32), weights=weights)
-
-
-def _metrics(stats: StepStats) -> dict[str, float]:
-    return {
-        "train/loss": stats.loss,
-        "train/grad_norm": stats.grad_norm,
-        "train/lr": stats.lr,
-    }
+    return Document(id="a copy", tokens=np.tile(half, 2).astype(np.int32), weights=weights)

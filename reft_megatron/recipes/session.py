@@ -1,14 +1,18 @@
-"""What every recipe starts from: a mesh, a task, a tokenizer, a log, a folder, a way to stop.
+"""What every recipe starts from: mesh, task, tokenizer, log, a way to stop.
 
-Owns setting these up in an order that meets every user mistake before long work starts, SIGTERM (the
-run saves and ends cleanly), the budget of skipped steps, and the end of a run: summary and report.
+Owns setting these up in an order that meets every user mistake before long work starts, SIGTERM
+(the run saves and ends cleanly), the budget of skipped steps, and the end of a run: summary and
+report.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -16,7 +20,7 @@ from typing import Any, Self
 import torch
 
 from reft_megatron.config import Config, to_yaml
-from reft_megatron.errors import TrainingError
+from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.log import RunLog
 from reft_megatron.log.report import write_run_report
 from reft_megatron.policy import Policy, StepStats, join, leave
@@ -25,11 +29,13 @@ from reft_megatron.recipes.keeper import CheckpointKeeper
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
 
-__all__ = ["Session", "due"]
+__all__ = ["Session"]
 
 
 class Session:
-    """One run of one recipe, as a context manager."""
+    """One run of one recipe, as a context manager; `log` is there once it has started."""
+
+    log: RunLog
 
     def __init__(self, config: Config, recipe: str) -> None:
         """Join the ranks and read everything the config names.
@@ -47,18 +53,19 @@ class Session:
             timeout_s=config.run.collective_timeout_s,
             threads=config.run.threads,
         )
-        self.keeper = CheckpointKeeper(
-            self.folder / "checkpoints", config.checkpoint, main=self.mesh.main
-        )
-        self.log: RunLog
         self.skipped = 0
         """Optimizer steps skipped so far."""
         self.best = -1.0
         """Best dev accuracy so far; -1 before the first evaluation."""
+        self.best_step = 0
+        """Step of the checkpoint that reached it; 0 before the first evaluation."""
+        self._keeper = CheckpointKeeper(self.folder / "checkpoints", config.checkpoint)
+        self._closing = ExitStack()
         self._stop = False
 
     def __enter__(self) -> Self:
-        self._old_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        old = signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._closing.callback(signal.signal, signal.SIGTERM, old)
         return self
 
     def __exit__(
@@ -67,26 +74,16 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        signal.signal(signal.SIGTERM, self._old_handler)
-        if hasattr(self, "log"):
-            self.log.__exit__(kind, error, trace)
+        self._closing.__exit__(kind, error, trace)
         if error is None:
             # After an error other ranks may be waiting elsewhere; a collective would hang.
             leave()
 
+    @functools.cached_property
     def answerer(self) -> Answerer:
-        """The asking and judging of this run."""
-        return Answerer(self.config, self.mesh, self.task, self.tokenizer)
-
-    def reference(self) -> Policy | None:
-        """The frozen policy that KL is measured against; None if the KL term is off."""
-        folder = self.config.model.reference or self.config.model.load
-        if self.config.ppo.kl_coef == 0:
-            return None
-        policy = Policy(self.config, self.mesh, self.tokenizer, total_steps=None)
-        if folder:
-            policy.load(Path(folder), weights_only=True)
-        return policy
+        """The asking and judging of this run; its workers start when it is first asked for."""
+        made = Answerer(self.config, self.mesh, task=self.task, tokenizer=self.tokenizer)
+        return self._closing.enter_context(made)
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -106,64 +103,102 @@ class Session:
     def start(self, policy: Policy) -> int:
         """Take initial weights, resume if the run has a checkpoint, open the log.
 
-        Returns the step of the checkpoint, 0 at a fresh start.
+        Returns the step of the checkpoint, 0 at a fresh start. Raises CheckpointError for a
+        checkpoint that is unusable, or of another recipe.
         """
-        progress = self.keeper.resume(policy, enabled=self.config.run.resume)
-        if not progress and self.config.model.load:
-            policy.load(Path(self.config.model.load), weights_only=True)
+        progress = self._keeper.resume(policy, enabled=self.config.run.resume)
+        if not progress:
+            self._load_weights(policy)
+        elif progress["recipe"] != self.recipe:
+            raise CheckpointError(
+                f"{self.folder} holds a run of the recipe {progress['recipe']}, and this is "
+                f"{self.recipe}. Choose another run.name."
+            )
         step = int(progress.get("step", 0))
         self.skipped = int(progress.get("skipped", 0))
         self.best = float(progress.get("best", -1.0))
-        self.log = RunLog(self.folder, self.config, main=self.mesh.main, start_step=step + 1)
-        if self.mesh.main:
-            (self.folder / "config.yaml").write_text(to_yaml(self.config))
-        self.log.say(self._greeting(policy, step))
+        self.best_step = int(progress.get("best_step", 0))
+        self._open(policy, first=step + 1, state=f"resumed after step {step}" if step else "fresh")
         return step
 
-    def is_best(self, accuracy: float) -> bool:
-        """True, and remembered, if `accuracy` on the dev split beats all before."""
+    def start_untrained(self, policy: Policy) -> None:
+        """Take the weights of `model.load` and open the log anew, for a run that trains nothing.
+
+        Raises ConfigError if the run's folder belongs to a run that trained.
+        """
+        if self._keeper.used:
+            raise ConfigError(
+                f"{self.folder} holds the checkpoints of a training run, which {self.recipe} "
+                "would mix with its own results. Choose another run.name."
+            )
+        self._load_weights(policy)
+        self._open(policy, first=0, state=self.config.model.load or "random weights")
+
+    def is_best(self, accuracy: float, step: int) -> bool:
+        """True, and remembered, if `accuracy` on the dev split at `step` beats all before."""
         if accuracy <= self.best:
             return False
-        self.best = accuracy
+        self.best, self.best_step = accuracy, step
         return True
 
-    def save(self, policy: Policy, step: int, *, best: bool) -> None:
+    def save(self, policy: Policy, step: int) -> None:
         """Save a checkpoint as step `step`; every rank calls."""
+        progress = {
+            "recipe": self.recipe,
+            "step": step,
+            "best": self.best,
+            "best_step": self.best_step,
+            "skipped": self.skipped,
+            "config": dataclasses.asdict(self.config),
+        }
         with self.log.phase("checkpoint", None, "files"):
-            progress = {"step": step, "best": self.best, "skipped": self.skipped}
-            self.keeper.save(policy, progress, best=best)
+            self._keeper.save(policy, progress)
 
-    def interrupted(self, policy: Policy, step: int) -> dict[str, Any]:
-        """Save and end after SIGTERM; the same command continues the run."""
-        self.save(policy, step, best=False)
-        self.log.say(f"stopped by SIGTERM after step {step}; run the same command to go on")
-        return {"interrupted_at": step}
+    def optimizer_metrics(self, stats: StepStats) -> dict[str, float]:
+        """What every recipe reports of an optimizer step."""
+        return {
+            "train/loss": stats.loss,
+            "train/grad_norm": stats.grad_norm,
+            "train/lr": stats.lr,
+            "train/skipped_steps": self.skipped,
+        }
 
     def count_skip(self, stats: StepStats, step: int, ids: Sequence[str]) -> None:
         """Count a skipped step and name it; TrainingError on every rank past the budget.
 
-        `ids` are the problems of this data rank's batch, by sequence index.
+        `ids` are the problems that the indices of `stats.bad_batches` count, looked at on the
+        writer of each replica. Where every loss was finite and the gradient was not, any of them
+        may be the cause.
         """
         if stats.applied:
             return
         self.skipped += 1
-        bad = sorted({ids[i] for indices in stats.bad_batches for i in indices})
-        where = f"rank {self.mesh.world.rank}: problems {', '.join(bad)}" if bad else ""
-        reports = [text for text in self.mesh.world.gather_objects(where) if text]
-        what = f"loss {stats.loss}, gradient norm {stats.grad_norm}"
-        text = f"step {step} skipped ({what}) " + "; ".join(reports)
-        self.log.say(text)
-        if self.skipped > self.config.run.max_skipped_steps:
+        bad = ""
+        if self.mesh.writer:
+            indices = [i for batch in stats.bad_batches for i in batch] or range(len(ids))
+            names = ", ".join(sorted({ids[i] for i in indices}))
+            bad = f"rank {self.mesh.world.rank}: problems {names}"
+        reports = "; ".join(filter(None, self.mesh.world.gather_objects(bad)))
+        text = f"step {step} (loss {stats.loss}, gradient norm {stats.grad_norm}; {reports})"
+        self.log.say(f"skipped {text}")
+        budget = self.config.run.max_skipped_steps
+        if self.skipped > budget:
             raise TrainingError(
-                f"{self.skipped} optimizer steps were skipped for a non-finite loss or gradient, "
-                f"more than run.max_skipped_steps={self.config.run.max_skipped_steps}; the last: "
-                f"{text}. Lower optimizer.lr or look at those problems."
+                f"{self.skipped} optimizer steps were skipped for a loss or gradient that is not "
+                f"finite, more than run.max_skipped_steps={budget}; the last was {text}. Lower "
+                "optimizer.lr or look at those problems."
             )
 
     def stopping(self) -> bool:
         """True on every rank once any of them got SIGTERM; every rank must ask together."""
         flag = torch.tensor(float(self._stop), device=self.mesh.device)
         return bool(self.mesh.world.max(flag))
+
+    def interrupted(self, policy: Policy, step: int) -> dict[str, Any]:
+        """Save and end after SIGTERM; the same command continues the run."""
+        self.save(policy, step)
+        self.log.say(f"stopped by SIGTERM after step {step}; run the same command to go on")
+        return {"interrupted_at": step}
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Write `summary.json` and the report; returns the summary."""
@@ -175,19 +210,22 @@ class Session:
         self.mesh.world.barrier()
         return summary
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        self._stop = True
+    def _load_weights(self, policy: Policy) -> None:
+        if self.config.model.load:
+            policy.load(Path(self.config.model.load), weights_only=True)
 
-    def _greeting(self, policy: Policy, step: int) -> str:
-        mesh = self.mesh
-        where = f"resumed after step {step}" if step else "fresh start"
-        return (
-            f"{self.recipe} {self.config.run.name}: {policy.architecture.name}, {self.task.name} "
+    def _open(self, policy: Policy, *, first: int, state: str) -> None:
+        """Open the log at step `first` and say what starts."""
+        mesh, config = self.mesh, self.config
+        log = RunLog(self.folder, config, main=mesh.main, start_step=first)
+        self.log = self._closing.enter_context(log)
+        if mesh.main:
+            (self.folder / "config.yaml").write_text(to_yaml(config))
+        log.say(
+            f"{self.recipe} {config.run.name}: {policy.architecture.name}, {self.task.name} "
             f"({self.task.form}), {mesh.world.size} ranks = tensor {mesh.tensor.size} x pipeline "
-            f"{mesh.pipeline.size} x data {mesh.data.size}, {mesh.device.type}, {where}"
+            f"{mesh.pipeline.size} x data {mesh.data.size}, {mesh.device.type}, {state}"
         )
 
-
-def due(done: int, every: int, last: int) -> bool:
-    """True if something done every `every` units (0: only at the end) is due after `done`."""
-    return done == last or (every > 0 and done % every == 0)
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True

@@ -1,8 +1,8 @@
 """Sequences with per-token loss weights, and the micro-batches made of them.
 
-Owns what pre-training and supervised fine-tuning share: tokenised documents, the token mean over the
-global batch, and one step of the optimizer. (The reference averages per micro-batch and then over
-ranks; a mean over the tokens of the global batch does not depend on how it is split.)
+Owns what pre-training and supervised fine-tuning share: tokenised documents, the token mean over
+the global batch, and one step of the optimizer. (The reference averages per micro-batch and then
+over ranks; a mean over the tokens of the global batch does not depend on how it is split.)
 """
 
 from __future__ import annotations
@@ -13,18 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reft_megatron.config import Config
 from reft_megatron.errors import DataError
 from reft_megatron.learner.losses import supervised_loss
-from reft_megatron.mesh import Mesh
 from reft_megatron.policy import Policy, StepStats
+from reft_megatron.recipes.room import room_of
+from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.batch import MicroBatch, common_shape, lay_out
 from reft_megatron.rollouts.packing import pack
-from reft_megatron.tasks.task import Task
-from reft_megatron.tokenizer import Tokenizer
-from reft_megatron.types import Problem
 
-__all__ = ["Document", "encode_problem", "supervised_step"]
+__all__ = ["Document", "document", "supervised_step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,61 +36,60 @@ class Document:
     """[T], weight of each token in the mean; the first is never predicted and must weigh 0."""
 
 
-def encode_problem(problem: Problem, task: Task, tokenizer: Tokenizer, *, room: int) -> Document:
-    """Input (weight 0), output and end-of-sequence (weight 1), tokenised apart (reft.md A.2).
+def document(
+    session: Session, given: str, learnt: str, *, name: str, given_weight: float = 0.0
+) -> Document:
+    """`given`, then `learnt` and end-of-sequence (weight 1), tokenised apart (reft.md A.2).
 
-    Raises DataError if it is longer than `room` tokens.
+    Raises DataError, with `name`, if the model or a micro-batch cannot take it.
     """
-    given, learnt = task.supervised_text(problem)
-    head = tokenizer.encode(given)
-    tail = [*tokenizer.encode(learnt), tokenizer.eos_id]
-    if len(head) + len(tail) > room:
+    head = session.tokenizer.encode(given)
+    tail = [*session.tokenizer.encode(learnt), session.tokenizer.eos_id]
+    room = room_of(session.config, trained=True)
+    if len(head) + len(tail) > room.tokens:
         raise DataError(
-            f"problem {problem.id} has {len(head) + len(tail)} tokens with its chain of thought; "
-            f"the model has {room} positions. Remove it from the data or take a longer model."
+            f"{name} has {len(head) + len(tail)} tokens with its chain of thought, more than "
+            f"{room.limit}. Remove it from the data, or make more room."
         )
-    weights = np.repeat(np.array([0, 1], np.float32), [len(head), len(tail)])
-    return Document(id=problem.id, tokens=np.array(head + tail, np.int32), weights=weights)
+    weights = np.repeat(np.array([given_weight, 1], np.float32), [len(head), len(tail)])
+    weights[0] = 0
+    return Document(id=name, tokens=np.array(head + tail, np.int32), weights=weights)
 
 
-def supervised_step(
-    policy: Policy, documents: Sequence[Document], config: Config, mesh: Mesh
-) -> StepStats:
+def supervised_step(session: Session, policy: Policy, documents: Sequence[Document]) -> StepStats:
     """One optimizer step on the weighted token mean of `documents`, the global batch."""
-    batches = _micro_batches(documents, config, mesh)
-    return policy.update(batches, loss=supervised_loss, dropout=config.model.dropout > 0)
+    batches = _micro_batches(session, documents)
+    dropout = session.config.model.dropout > 0
+    stats = policy.update(batches, loss=supervised_loss, dropout=dropout)
+    session.count_skip(stats, policy.version, [document.id for document in documents])
+    session.log.record(policy.version, session.optimizer_metrics(stats))
+    return stats
 
 
-def _micro_batches(
-    documents: Sequence[Document], config: Config, mesh: Mesh
-) -> list[MicroBatch]:
+def _micro_batches(session: Session, documents: Sequence[Document]) -> list[MicroBatch]:
     """This data rank's share; the weights already divided by the global total."""
-    settings, parallel = config.optimizer, config.parallel
+    mesh = session.mesh
     lengths = [len(document.tokens) for document in documents]
     plan = pack(
         lengths,
         data_size=mesh.data.size,
-        max_tokens=settings.micro_batch_tokens,
-        multiple_of=mesh.pipeline.size if parallel.virtual_pipeline > 1 else 1,
+        max_tokens=session.config.optimizer.micro_batch_tokens,
+        multiple_of=session.batch_multiple,
     )
-    multiple = parallel.tensor if parallel.sequence else 1
-    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
     shape = None
     if mesh.pipeline.size > 1:
-        shape = common_shape(
-            plan, lengths, packed=settings.packing, length_multiple=multiple
-        )
+        shape = common_shape(plan, lengths, **session.layout)
+    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
     return [
         lay_out(
             indices,
             lengths,
             tokens=[document.tokens for document in documents],
             fields={"weights": [document.weights / total for document in documents]},
-            pad_id=0,
-            packed=settings.packing,
-            length_multiple=multiple,
+            pad_id=session.tokenizer.pad_id,
             shape=shape,
             device=mesh.device,
+            **session.layout,
         )
         for indices in plan.data[mesh.data.rank]
     ]

@@ -43,7 +43,7 @@ def parse_report(body: bytes) -> Outcome:
     """
     try:
         report = json.loads(body)
-        status, value, detail = report["status"], report["value"], str(report["detail"])
+        status, value, detail = str(report["status"]), report["value"], str(report["detail"])
     except (ValueError, TypeError, KeyError, RecursionError):
         return Outcome(failure=Reason.RUNTIME_ERROR, detail="BadReply")
     if status == "ok" and isinstance(value, float | str):

@@ -54,7 +54,7 @@ class WorkerPool:
     def __init__(self, config: RewardConfig) -> None:
         """Start the workers; raises TrainingError if they do not come up."""
         self._config = config
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # holds no descriptor of its own
         self._workers: dict[Lane, list[WorkerProcess]] = {"plain": [], "libraries": []}
         self._jobs: dict[int, _Job] = {}
         self._queues: dict[Lane, deque[int]] = {"plain": deque(), "libraries": deque()}

@@ -45,7 +45,7 @@ def cut_program(text: str) -> str | None:
         elif token.lastgroup == "close":
             depth = max(0, depth - 1)
         elif token.lastgroup == "end" and not depth and _ends_function(text, token.end()):
-            return text[: token.start()]
+            return text[: token.start()].rstrip()
     return text
 
 

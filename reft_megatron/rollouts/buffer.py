@@ -1,4 +1,4 @@
-"""The rollout buffer: one batch of rollouts, spread over data ranks and pipeline stages.
+"""The rollout buffer: one batch of rollouts, spread over the mesh.
 
 Owns who holds what between sampling and update. A rollout lives on one data rank; inside that
 replica each field lives on the stages that use it (`schema.FIELDS`). Knows no loss: the learner

@@ -1,4 +1,4 @@
-"""Pack first, distribute second: sequence lengths in, micro-batches of every data rank out.
+"""Pack first, distribute second: from lengths to every rank's micro-batches.
 
 Owns one pure function, so that every rank computes the same plan from the same lengths and nothing
 is negotiated. Knows neither tensors nor ranks' contents.
@@ -57,7 +57,7 @@ def pack(lengths: Sequence[int], *, data_size: int, max_tokens: int, multiple_of
         )
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     count = _ceil(_fewest(lengths, max_tokens) / data_size, multiple_of)
-    while (bins := _spread(order, lengths, data_size * count, max_tokens)) is None:
+    while (bins := _spread(order, lengths, data_size * count, max_tokens=max_tokens)) is None:
         count = _ceil(count + max(1, count // 50), multiple_of)
     return Plan(data=_deal(bins, lengths, data_size))
 
@@ -77,7 +77,7 @@ def _ceil(count: float, multiple_of: int) -> int:
 
 
 def _spread(
-    order: Sequence[int], lengths: Sequence[int], count: int, max_tokens: int
+    order: Sequence[int], lengths: Sequence[int], count: int, *, max_tokens: int
 ) -> Bins | None:
     """The sequences in `count` bins, each put where the fewest tokens are; None on overflow."""
     bins: Bins = [[] for _ in range(count)]

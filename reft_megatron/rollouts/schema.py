@@ -1,4 +1,4 @@
-"""What a rollout consists of: each field's type and where it lives; the row of the ledger.
+"""What a rollout consists of: the fields, where they live, the ledger's row.
 
 Owns two tables. `FIELDS` says which dtype a field has and which ranks of a replica hold it;
 `LEDGER` is the Arrow schema of one rollout on disk, with the conversion both ways.

@@ -1,4 +1,4 @@
-"""Tasks: where problems come from, how they are asked, and which split they belong to.
+"""Tasks: where problems come from, how they are asked, their splits.
 
 GSM8K, SVAMP, MathQA (multiple choice and numeric) are read from files; `arithmetic` is generated.
 Text only: no tensors, no tokenizer, no judging.

@@ -118,7 +118,8 @@ def _scrambled(story: Story, rng: random.Random) -> Story:
     names = [role + tail for role in ROLES for tail in ("", "2")]
     rng.shuffle(names)
     givens, targets = names[: len(chosen)], names[len(chosen) :]
-    steps, waiting = [], list(givens)
+    steps: list[Step] = []
+    waiting = list(givens)
     while len(waiting) > 1:
         left, right = rng.sample(waiting, 2)
         target = targets.pop()
@@ -158,13 +159,13 @@ def _program(story: Story, style: _Style, rng: random.Random) -> str:
     return "    " + _INDENT.join([*lines, "return result"])
 
 
-def _names(
-    keys: Sequence[str], story: Story, style: _Style, rng: random.Random
-) -> dict[str, str]:
+def _names(keys: Sequence[str], story: Story, style: _Style, rng: random.Random) -> dict[str, str]:
     """What a program calls each value."""
     if style.naming in ("letters", "numbered"):
         letter = rng.choice("nvx")
-        plain = ascii_lowercase if style.naming == "letters" else [f"{letter}{i}" for i in range(1, 27)]
+        plain = (
+            ascii_lowercase if style.naming == "letters" else [f"{letter}{i}" for i in range(1, 27)]
+        )
         return dict(zip(keys, plain, strict=False))
     names: dict[str, str] = {}
     for key in keys:

@@ -23,7 +23,7 @@ KINDS: dict[str, AnswerKind] = {
 """Kind of gold answer of each task (mwp_ReFT, train_rl_reft.py lines 54-76)."""
 
 
-def gold_answer(record: Record, field: str, text: str, kind: AnswerKind) -> str:
+def gold_answer(record: Record, field: str, text: str, *, kind: AnswerKind) -> str:
     """`text`, read from `field`, as a number without commas or one lower-case letter.
 
     Raises:

@@ -51,4 +51,4 @@ def solution_and_answer(record: Record) -> tuple[str, str]:
     solution, mark, answer = record.text("answer").rpartition(_MARK)
     if not mark:
         raise record.error("answer", f"has no line '{_MARK} <number>' at its end")
-    return solution.strip(), gold_answer(record, "answer", answer.strip(), "number")
+    return solution.strip(), gold_answer(record, "answer", answer.strip(), kind="number")

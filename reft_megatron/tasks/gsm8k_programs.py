@@ -1,4 +1,4 @@
-"""GSM8K's annotated solutions as programs, in the style of the authors' program data.
+"""GSM8K's annotated solutions as programs, in the authors' style.
 
 Owns the transformation: each step of the solution becomes an assignment to a variable named by the
 words around it; operands are the variables that hold their values; steps that the result does not

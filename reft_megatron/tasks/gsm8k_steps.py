@@ -1,4 +1,4 @@
-"""The arithmetic of a GSM8K solution: its annotations, and equations written in its sentences.
+"""The arithmetic of a GSM8K solution: annotations, and equations in words.
 
 Owns finding each step `48/2 = <<48/2=24>>24 clips` with its value and the words around it. An
 equation without annotation, `$48 - $10 = $38 left`, is a step too, if its two sides agree. What

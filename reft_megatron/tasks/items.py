@@ -1,4 +1,4 @@
-"""Items of the JSON lists of the authors' repository (mwp_ReFT), and of `tools/prepare_gsm8k.py`.
+"""Items of the JSON lists of the authors' repository (mwp_ReFT) and of ours.
 
 An item holds `item_id`, `question`, `answer_value` and, for training, `answer_cot`: strings all.
 Owns what these fields must look like; files are read by `records`.
@@ -26,7 +26,7 @@ def problem_from_item(record: Record, task: str, cot_form: Form | None) -> Probl
     return Problem(
         id=_item_id(record, task),
         question=record.text("question"),
-        answer=gold_answer(record, "answer_value", record.text("answer_value"), KINDS[task]),
+        answer=gold_answer(record, "answer_value", record.text("answer_value"), kind=KINDS[task]),
         cot=_chain_of_thought(record, cot_form) if cot_form else "",
     )
 

@@ -1,4 +1,4 @@
-"""From a `TaskConfig` to a `Task`: reads the files, checks them together, makes the splits.
+"""From a `TaskConfig` to a `Task`: reads files, checks them, makes splits.
 
 Owns what no single record can tell: ids that occur twice, questions shared by train and test, and
 sizes that the files cannot serve. Formats belong to `gsm8k` and `items`, reading to `records`.

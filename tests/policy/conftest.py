@@ -16,7 +16,7 @@ from tests.policy.scene import ONE, assemble, configure, open_policy, record, we
 @pytest.fixture(scope="session")
 def alone() -> Iterator[Mesh]:
     """The mesh of this very process, joined for good."""
-    yield join(configure(ONE).parallel, seed=0, timeout_s=60, threads=1)
+    yield join(configure(ONE).parallel, seed=0, timeout_s=300, threads=1)
     leave()
 
 

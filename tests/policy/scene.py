@@ -31,11 +31,14 @@ EOS, PAD = 2, 1
 BASE = (
     "model.vocab_multiple=20",
     "model.logprob_chunk=16",
-    "optimizer.lr=0.001",
+    "optimizer.lr=0.0001",
     "optimizer.schedule=constant",
     "optimizer.warmup_fraction=0",
     "optimizer.weight_decay=0.01",
     "optimizer.clip_grad=0",
+    # The softmax does not feel a key's bias, whose gradient is rounding alone. With a smaller
+    # epsilon Adam would make steps of it, different ones at every layout.
+    "optimizer.eps=1e-6",
     "optimizer.micro_batch_tokens=128",
     "generate.max_new_tokens=24",
     "generate.slots=16",
@@ -92,7 +95,7 @@ def configure(layout: Layout, *overrides: str) -> Config:
 def open_policy(layout: Layout, *overrides: str, total_steps: int | None = 8) -> Policy:
     """A policy on this rank of `layout`, with the scene's weights."""
     config = configure(layout, *overrides)
-    mesh = join(config.parallel, seed=config.run.seed, timeout_s=60, threads=1)
+    mesh = join(config.parallel, seed=config.run.seed, timeout_s=300, threads=1)
     policy = Policy(config, mesh, TOKENIZER, total_steps=total_steps)
     dress(policy)
     return policy
@@ -155,6 +158,8 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     if "norm" in name and name.split("/")[0].endswith("weight"):
         return 1 + 0.1 * noise
+    if "word_embeddings" in name:
+        noise[EOS] *= 2.5  # so that completions end now and then
     return noise * (0.2 if "embeddings" in name else 0.08)
 
 
@@ -242,18 +247,18 @@ FIELDS = ("mask", "weights", "old_logprobs", "old_values", "advantages", "return
 def record(policy: Policy) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """PPO's fields for every rollout by problem id: the policy's own scores with fixed noise."""
     rollouts = make_rollouts()
-    buffer = _buffer(policy, max_tokens=1000)
-    scores = policy.score(buffer.micro_batches((), packed=True))
+    scores = scores_by_problem(policy)
     fields = {}
     for i, rollout in enumerate(rollouts):
         rng = np.random.default_rng([i, 2])
         completion = rollout.completion
         n, response = completion.length, len(completion.token_ids)
         noise = rng.standard_normal((4, n), dtype=np.float32)
-        old_values = scores["values"][i].numpy() + 0.15 * noise[1]
+        said = scores[completion.problem_id]
+        old_values = said["values"] + 0.15 * noise[1]
         fields[completion.problem_id] = {
             "weights": np.full(n, 1 / (response * len(rollouts)), np.float32),
-            "old_logprobs": scores["logprobs"][i].numpy() + 0.15 * noise[0],
+            "old_logprobs": said["logprobs"] + 0.15 * noise[0],
             "old_values": old_values,
             "advantages": noise[2],
             "returns": old_values + 0.5 * noise[3],
@@ -271,11 +276,24 @@ def make_batches(
 ) -> list[MicroBatch]:
     """This rank's micro-batches of the recorded batch, through the rollout buffer."""
     buffer = _buffer(policy, max_tokens=max_tokens)
-    kept = [make_rollouts()[i] for i in buffer._plan.kept(policy.mesh.data.rank)]
     for name in FIELDS[1:]:
-        buffer.put(name, [fields[rollout.completion.problem_id][name] for rollout in kept])
+        buffer.put(name, [fields[key][name] for key in _kept(policy, buffer)])
     multiple = policy.mesh.tensor.size
     return buffer.micro_batches(FIELDS, packed=packed, length_multiple=multiple)
+
+
+def scores_by_problem(
+    policy: Policy, *, packed: bool = True, max_tokens: int = 128
+) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+    """What the policy says of this data rank's rollouts; empty before the last stage."""
+    buffer = _buffer(policy, max_tokens=max_tokens)
+    multiple = policy.mesh.tensor.size
+    scores = policy.score(buffer.micro_batches((), packed=packed, length_multiple=multiple))
+    return {
+        key: {name: rows[i].numpy() for name, rows in scores.items()}
+        for i, key in enumerate(_kept(policy, buffer))
+        if policy.mesh.pipeline.last
+    }
 
 
 def _buffer(policy: Policy, *, max_tokens: int) -> RolloutBuffer:
@@ -285,3 +303,10 @@ def _buffer(policy: Policy, *, max_tokens: int) -> RolloutBuffer:
     buffer.fill(own if mesh.writer else None)
     buffer.distribute(max_tokens=max_tokens, multiple_of=mesh.pipeline.size)
     return buffer
+
+
+def _kept(policy: Policy, buffer: RolloutBuffer) -> list[str]:
+    """Problem ids of this data rank's rollouts, in the buffer's order."""
+    every = make_rollouts()
+    kept = buffer._plan.kept(policy.mesh.data.rank)
+    return [every[i].completion.problem_id for i in kept]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from reft_megatron.config import RewardConfig
 from reft_megatron.rewards import Judge
 from reft_megatron.rewards.pool import WorkerPool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from reft_megatron.rewards.answer_text import (
     ANSWER_TRIGGER,
     read_answer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from reft_megatron.errors import DataError
 from reft_megatron.rewards.compare import (
     as_letter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from reft_megatron.rewards.outcome import Outcome, parse_report
 from reft_megatron.types import Reason
 

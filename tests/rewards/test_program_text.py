@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from reft_megatron.rewards.program_text import cut_at_blank_line, cut_program
 
 PLAIN = "def solution():\n    a = 1\n    return a"
@@ -33,9 +34,7 @@ TWICE = "def solution():\n    return 1\ndef solution():\n    return 2"
     ],
 )
 def test_chatter_is_cut(program: str, chatter: str) -> None:
-    cut = cut_program(program + chatter)
-    assert cut is not None
-    assert cut.rstrip() == program
+    assert cut_program(program + chatter) == program
 
 
 def test_without_solution() -> None:
@@ -57,7 +56,7 @@ def test_unending_string_swallows_the_rest() -> None:
 def test_long_text_is_cut_in_linear_time() -> None:
     body = "".join(f"    a{i} = '{i}' + (\"{i}\")\n" for i in range(20_000))
     program = f"def solution():\n{body}    return 1"
-    assert cut_program(f"{program}\n\nDone") == f"{program}\n"
+    assert cut_program(f"{program}\n\nDone") == program
     assert cut_program("def solution():\n" + "    '\\" * 50_000) is not None
 
 

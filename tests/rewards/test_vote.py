@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from reft_megatron.rewards import majority
 
 

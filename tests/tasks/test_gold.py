@@ -24,7 +24,7 @@ RECORD = Record(place="f: item 3", index=3, fields={}, remedy="Ask.")
     ],
 )
 def test_answers_have_one_spelling(kind: AnswerKind, text: str, answer: str) -> None:
-    assert gold_answer(RECORD, "answer_value", text, kind) == answer
+    assert gold_answer(RECORD, "answer_value", text, kind=kind) == answer
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_answers_have_one_spelling(kind: AnswerKind, text: str, answer: str) -> 
 )
 def test_a_bad_answer_is_named(kind: AnswerKind, text: str, wanted: str) -> None:
     with pytest.raises(DataError) as caught:
-        gold_answer(RECORD, "answer_value", text, kind)
+        gold_answer(RECORD, "answer_value", text, kind=kind)
     assert str(caught.value) == (
         f"f: item 3: field 'answer_value' holds the answer {text!r}; wanted {wanted}. Ask."
     )

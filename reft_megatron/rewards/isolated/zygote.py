@@ -13,7 +13,6 @@ import importlib
 import json
 import math
 import os
-import random
 import select
 import signal
 import sys
@@ -26,7 +25,6 @@ from . import frames, lockdown, program, runner
 
 __all__ = ["Zygote", "main"]
 
-_SEED = 0
 _LIBRARIES = frozenset({"mpmath", "numpy", "sympy"})
 _IMPORTED_LATE = ("_strptime",)
 _READ = 1 << 16
@@ -184,7 +182,8 @@ def _preload(libraries: list[str]) -> None:
             importlib.import_module(name)
     if "sympy" in sys.modules:
         _warm_up(sys.modules["sympy"])
-    random.seed(_SEED)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(runner.SEED)
 
 
 def _warm_up(sympy: Any) -> None:

@@ -1,0 +1,193 @@
+"""Real runs for tests: ranks of the command line that train, fail and are killed.
+
+A run is a play (see `tests.ranks`) that calls `cli.main` on every rank. It goes on while the test
+looks at the files it leaves, and can be sent a signal. The recipes are imported here, so that the
+forking process has them and its forks need not import them again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from reft_megatron.cli import main
+from reft_megatron.recipes import evaluate, ppo, pretrain, sft
+from tests.ranks import Ranks
+
+RECIPES = (evaluate, ppo, pretrain, sft)
+QUAD = ("parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true")
+"""TP2 x PP2, for a world of 4."""
+CONSTANT_LR = ("optimizer.schedule=constant", "optimizer.warmup_fraction=0")
+
+
+def write_items(path: Path, count: int) -> None:
+    """Problems that a tiny model learns in seconds: three of four are answered by `return 7`."""
+    items = []
+    for number in range(count):
+        question = f"How many is {number}?"
+        items.append(
+            {
+                "item_id": f"svamp_{number}",
+                "question": question,
+                "answer_value": "7" if number % 4 else "5",
+                "answer_cot": f'def solution():\n    """{question}"""\n    return 7',
+            }
+        )
+    path.write_text(json.dumps(items))
+
+
+class Launcher:
+    """Starts runs on a tiny task; `folder` holds them all."""
+
+    def __init__(self, ranks: Ranks, tokenizer: Path, folder: Path) -> None:
+        write_items(folder / "items.json", 40)
+        self.folder = folder
+        self._ranks = ranks
+        self._numbers = itertools.count()
+        self._base = (
+            f"run.dir={folder}",
+            f"tokenizer.path={tokenizer}",
+            "task.name=svamp",
+            f"task.train={folder / 'items.json'}",
+            "task.dev_size=8",
+            "generate.max_new_tokens=10",
+            "optimizer.lr=0.003",
+            "optimizer.micro_batch_tokens=160",
+            "rewards.workers=1",
+            "log.tensorboard=false",
+            "run.threads=1",
+        )
+
+    def __call__(self, world: int, recipe: str, name: str, *overrides: str) -> Run:
+        """Run to the end; AssertionError unless every rank ended well."""
+        run = self.start(world, recipe, name, *overrides)
+        run.wait()
+        assert run.codes == [0] * world, "\n".join([run.complaint, *run.out, *run.err])
+        return run
+
+    def refused(self, world: int, recipe: str, name: str, *overrides: str) -> str:
+        """Run what cannot be run; the message, which is all that any rank says of it."""
+        run = self.start(world, recipe, name, *overrides)
+        run.wait()
+        assert run.codes == [1] * world, "\n".join([run.complaint, *run.out, *run.err])
+        assert len(set(run.err)) == 1, "\n".join(run.err)
+        return run.err[0]
+
+    def start(self, world: int, recipe: str, name: str, *overrides: str) -> Run:
+        """Start a run and return at once."""
+        told = self.folder / f"told-{next(self._numbers)}"
+        told.mkdir()
+        run = Run(world, folder=self.folder / name, told=told)
+        run.start(self._ranks, (recipe, *self._base, f"run.name={name}", *overrides))
+        return run
+
+
+class Run:
+    """A run that has been started."""
+
+    def __init__(self, world: int, *, folder: Path, told: Path) -> None:
+        self.world = world
+        self.folder = folder
+        """The run's own folder."""
+        self.codes: list[int] = []
+        """Exit code of each rank, if all ended by themselves."""
+        self.complaint = ""
+        """What ended it otherwise."""
+        self._told = told
+        self._thread: threading.Thread
+
+    def start(self, ranks: Ranks, arguments: tuple[str, ...]) -> None:
+        """Play in the background."""
+
+        def play() -> None:
+            try:
+                self.codes = ranks(self.world, play_main, str(self._told), arguments)
+            except AssertionError as error:
+                self.complaint = str(error)
+
+        self._thread = threading.Thread(target=play)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait for the end."""
+        self._thread.join()
+
+    def signal(self, number: int, *, once: Callable[[], object]) -> None:
+        """Send a signal to every rank as soon as `once()` is true, and wait for the end."""
+        while self._thread.is_alive() and not once():
+            time.sleep(0.002)
+        for rank in range(self.world):
+            os.kill(int(self._told_by(rank, "pid")), number)
+        self.wait()
+
+    @property
+    def out(self) -> list[str]:
+        """Standard output of each rank."""
+        return [self._told_by(rank, "out") for rank in range(self.world)]
+
+    @property
+    def err(self) -> list[str]:
+        """Standard error of each rank."""
+        return [self._told_by(rank, "err") for rank in range(self.world)]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Records of the metrics file; empty before there is one."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    @property
+    def step(self) -> int:
+        """The last step recorded."""
+        return max((record["step"] for record in self.metrics), default=0)
+
+    def series(self, name: str) -> list[float]:
+        """One metric, in the order recorded."""
+        return [record[name] for record in self.metrics if name in record]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary it left."""
+        return json.loads((self.folder / "summary.json").read_text())
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Names in the folder of checkpoints, links with their targets."""
+        found = sorted((self.folder / "checkpoints").iterdir())
+        return [f"{p.name}->{p.readlink()}" if p.is_symlink() else p.name for p in found]
+
+    def checkpoint(self, step: int) -> Path:
+        """Folder of the checkpoint of a step."""
+        return self.folder / "checkpoints" / f"step_{step:08d}"
+
+    def has(self, step: int) -> bool:
+        """True if the checkpoint of a step is complete."""
+        return (self.checkpoint(step) / "manifest.json").exists()
+
+    def content(self, pattern: str) -> dict[str, bytes]:
+        """Bytes of the run's files that match, by name."""
+        found = [path for path in self.folder.glob(pattern) if path.is_file()]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found}
+
+    def _told_by(self, rank: int, what: str) -> str:
+        return (self._told / f"{rank}.{what}").read_text()
+
+
+def play_main(told: str, arguments: tuple[str, ...]) -> int:
+    """The command line on this rank, its output in files; returns its exit code."""
+    rank = os.environ["RANK"]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{told}/{rank}.{name}", os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    Path(told, f"{rank}.pid").write_text(str(os.getpid()))
+    return main(arguments)

@@ -1,0 +1,313 @@
+"""Checkpoints: bit for bit at the same layout, readable at any, and never half of one."""
+
+from __future__ import annotations
+
+import json
+import resource
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reft_megatron.errors import CheckpointError
+from reft_megatron.policy import Policy, join
+from tests.policy.scene import (
+    LAYOUTS,
+    ONE,
+    PPO,
+    TOKENIZER,
+    Layout,
+    assemble,
+    configure,
+    make_batches,
+    open_policy,
+    weights_of,
+)
+
+
+def fresh(layout: Layout, *overrides: str) -> Policy:
+    """A policy with other random weights and another random state than the scene's."""
+    config = configure(layout, "run.seed=9", *overrides)
+    mesh = join(config.parallel, seed=9, timeout_s=300, threads=1)
+    return Policy(config, mesh, TOKENIZER, total_steps=8)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# ---------------------------------------------------------------- round trips
+
+
+def play_diamond(layout: Layout, fields: Any, folder: Path, *overrides: str) -> dict[str, Any]:
+    """Four updates in one life, and two + save + load into another policy + two."""
+    dropped = ("model.dropout=0.1", "optimizer.schedule=linear", *overrides)
+    policy = open_policy(layout, *dropped)
+    batches = make_batches(policy, fields)
+
+    def train(learner: Policy) -> list[Any]:
+        return [learner.update(batches, loss=PPO, dropout=True) for _ in range(2)]
+
+    train(policy)
+    policy.save(folder, extra={"iteration": 2, "names": ["a", "b"]})
+    straight = train(policy), weights_of(policy), optimizer_of(policy)
+    other = fresh(layout, *dropped)
+    extra = other.load(folder, weights_only=False)
+    version = other.version
+    resumed = train(other), weights_of(other), optimizer_of(other)
+    return {"straight": straight, "resumed": resumed, "extra": extra, "version": version}
+
+
+def optimizer_of(policy: Policy) -> list[np.ndarray[Any, Any]]:
+    """Masters, moments and step counts of this rank's share."""
+    inner = policy._optimizer.optimizer
+    masters = [p for group in inner.param_groups for p in group["params"]]
+    state = [inner.state[p][key] for p in masters for key in ("exp_avg", "exp_avg_sq", "step")]
+    return [np.array(x.detach().float()) for x in (*masters, *state)]
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("1", ()),
+        ("tp2-pp2", ()),
+        ("dp2", ()),
+        ("dp2", ("parallel.distributed_optimizer=false",)),
+        ("dp2", ("model.precision=bf16",)),
+    ],
+    ids=["1", "tp2-pp2", "dp2", "dp2-unshared", "dp2-bf16"],
+)
+def test_resuming_is_bit_exact(ranks, fields, tmp_path: Path, name: str, overrides):
+    layout = LAYOUTS[name]
+    for rank in ranks(layout.world, play_diamond, layout, fields, tmp_path / "ckpt", *overrides):
+        assert rank["extra"] == {"iteration": 2, "names": ["a", "b"]}
+        assert rank["version"] == 2
+        (stats, weights, optimizer), (its_stats, its_weights, its_optimizer) = (
+            rank["straight"],
+            rank["resumed"],
+        )
+        assert its_stats == stats
+        assert len(optimizer) > 4
+        for a, b in zip(its_optimizer, optimizer, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip(its_weights, weights, strict=True):
+            assert a[0] == b[0]
+            np.testing.assert_array_equal(a[3], b[3], err_msg=a[0])
+
+
+def play_reading(layout: Layout, folder: Path) -> tuple[list[Any], dict[str, Any], int]:
+    policy = fresh(layout)
+    extra = policy.load(folder, weights_only=True)
+    return weights_of(policy), extra, policy.version
+
+
+def play_writing(layout: Layout, folder: Path) -> None:
+    open_policy(layout).save(folder, extra={"from": "here"})
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [("1", "tp2"), ("1", "pp2-vpp2"), ("tp2-pp2", "1"), ("tp2", "pp2"), ("dp2", "tp2-pp2")],
+)
+def test_weights_are_read_at_any_layout(ranks, weights, tmp_path, writer: str, reader: str):
+    folder = tmp_path / "deep" / "ckpt"
+    ranks(LAYOUTS[writer].world, play_writing, LAYOUTS[writer], folder)
+    seen = ranks(LAYOUTS[reader].world, play_reading, LAYOUTS[reader], folder)
+    found = assemble(rank[0] for rank in seen)
+    assert found.keys() == weights.keys()
+    for key, wanted in weights.items():
+        np.testing.assert_array_equal(found[key], wanted, err_msg=key)
+    assert [(extra, version) for _, extra, version in seen] == [({"from": "here"}, 0)] * len(seen)
+
+
+def test_weights_that_were_read_are_what_the_optimizer_moves(alone, fields, weights, tmp_path):
+    """In bf16 the optimizer has fp32 masters, which must not bring the old weights back."""
+    open_policy(ONE).save(tmp_path / "ckpt", extra={})
+    policy = fresh(ONE, "model.precision=bf16")
+    policy.load(tmp_path / "ckpt", weights_only=True)
+    policy.update(make_batches(policy, fields), loss=PPO)
+    for key, tensor in assemble([weights_of(policy)]).items():
+        np.testing.assert_allclose(tensor, weights[key], rtol=0.01, atol=2.5e-4, err_msg=key)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def saved(alone, tmp_path: Path) -> Path:
+    open_policy(ONE).save(tmp_path / "ckpt", extra={})
+    return tmp_path / "ckpt"
+
+
+def refusal(folder: Path, policy: Policy | None = None, *, weights_only: bool = True) -> str:
+    """The message that reading raises; weights and version are then as before."""
+    policy = policy or fresh(ONE)
+    before = weights_of(policy)
+    with pytest.raises(CheckpointError) as caught:
+        policy.load(folder, weights_only=weights_only)
+    for a, b in zip(weights_of(policy), before, strict=True):
+        np.testing.assert_array_equal(a[3], b[3])
+    assert policy.version == 0
+    return str(caught.value)
+
+
+def test_the_manifest_lists_every_file(saved: Path):
+    files = json.loads((saved / "manifest.json").read_text())["files"]
+    assert files.keys() == snapshot(saved).keys() - {"manifest.json"}
+    assert {"meta.json", "state/rank_0.pt"} < files.keys()
+    assert [p.name for p in saved.parent.iterdir()] == ["ckpt"], "nothing is left beside it"
+
+
+@pytest.mark.parametrize("half", ["missing", "no manifest", "bad manifest"])
+def test_an_unfinished_checkpoint_is_refused(saved: Path, half: str):
+    if half == "missing":
+        saved = saved.with_name("nothing")
+    elif half == "no manifest":
+        (saved / "manifest.json").unlink()
+    else:
+        (saved / "manifest.json").write_text('{"files": {"meta.js')
+    assert refusal(saved) == (
+        f"{saved} is not a complete checkpoint: it has no readable manifest.json. "
+        "Point at a folder written by a finished save."
+    )
+
+
+def test_a_damaged_file_is_refused(saved: Path):
+    (weights, *_) = sorted((saved / "weights").glob("*.distcp"))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    assert refusal(saved) == (
+        f"{saved} is damaged: weights/{weights.name} differs from its checksum. Use another one."
+    )
+    weights.unlink()
+    assert refusal(saved) == (
+        f"{saved} is damaged: weights/{weights.name} is missing. Use another checkpoint."
+    )
+
+
+def play_refusal(layout: Layout, folder: Path) -> str:
+    return refusal(folder, fresh(layout))
+
+
+@pytest.mark.megatron
+def test_every_rank_refuses_what_one_finds(ranks, saved: Path):
+    (saved / "meta.json").write_text("{}")
+    assert ranks(2, play_refusal, LAYOUTS["tp2"], saved) == [
+        f"{saved} is damaged: meta.json differs from its checksum. Use another one."
+    ] * 2
+
+
+def test_another_model_is_refused(saved: Path):
+    config = configure(ONE)
+    mesh = join(config.parallel, seed=0, timeout_s=300, threads=1)
+    larger = Policy(config, mesh, replace(TOKENIZER, vocab_size=87), total_steps=8)
+    assert refusal(saved, larger) == (
+        f"{saved} was written for vocab_size 86, but this run has 87. "
+        "Use the settings of the run that wrote it, or another checkpoint."
+    )
+    foreign = Policy(config, mesh, replace(TOKENIZER, fingerprint="f" * 16), total_steps=8)
+    assert refusal(saved, foreign) == (
+        f"{saved} was written for tokenizer '0123456789abcdef', but this run has "
+        "'ffffffffffffffff'. Use the settings of the run that wrote it, or another checkpoint."
+    )
+
+
+def test_another_layout_cannot_resume(saved: Path):
+    policy = fresh(ONE, "parallel.distributed_optimizer=false")
+    layout = {"tensor": 1, "pipeline": 1, "virtual_pipeline": 1, "data": 1}
+    its, ours = (
+        {**layout, "distributed_optimizer": shared, "precision": "fp32"} for shared in (True, False)
+    )
+    assert refusal(saved, policy, weights_only=False) == (
+        f"{saved} was written for layout {its!r}, but this run has {ours!r}. "
+        "Use the settings of the run that wrote it, or another checkpoint."
+    )
+
+
+# ---------------------------------------------------------------- when it cannot be written
+
+
+def test_an_existing_checkpoint_is_never_overwritten(saved: Path):
+    before = snapshot(saved)
+    with pytest.raises(CheckpointError) as caught:
+        fresh(ONE).save(saved, extra={})
+    partial = saved.with_name("ckpt.partial")
+    assert str(caught.value) == (
+        "the checkpoint could not be published: [Errno 39] Directory not empty: "
+        f"'{partial}' -> '{saved}'. Earlier checkpoints are untouched; free disk space or choose "
+        "another run.dir."
+    )
+    assert snapshot(saved) == before
+    assert not partial.exists()
+
+
+def test_the_rest_of_a_killed_save_is_swept_away(alone, tmp_path: Path):
+    (tmp_path / "ckpt.partial" / "weights").mkdir(parents=True)
+    (tmp_path / "ckpt.partial" / "weights" / "rubbish").write_text("x")
+    open_policy(ONE).save(tmp_path / "ckpt", extra={})
+    assert not (tmp_path / "ckpt" / "weights" / "rubbish").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["ckpt"]
+
+
+def play_a_full_disk(layout: Layout, folder: Path, limit: int, where: int) -> str:
+    """Save once, then again with files of rank `where` limited to `limit` bytes."""
+    policy = open_policy(layout)
+    policy.save(folder / "first", extra={})
+    if policy.mesh.world.rank == where:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    message = ""
+    try:
+        policy.save(folder / "second", extra={})
+    except CheckpointError as error:
+        message = str(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    fresh(layout).load(folder / "first", weights_only=False)
+    policy.save(folder / "third", extra={})
+    return message
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize(
+    ("name", "limit", "where", "what"),
+    [
+        ("1", 1_500_000, 0, "written: rank 0: "),
+        ("pp2", 0, 0, "begun: "),
+        ("pp2", 1_200_000, 0, "written: rank 0: "),
+        ("pp2", 0, 1, "written: rank 1: "),
+    ],
+    ids=["one rank", "first rank at once", "first rank later", "second rank"],
+)
+def test_no_room_is_told_on_every_rank(ranks, tmp_path: Path, name, limit, where, what):
+    layout = LAYOUTS[name]
+    messages = ranks(layout.world, play_a_full_disk, layout, tmp_path, limit, where)
+    assert len(set(messages)) == 1
+    head, _, tail = messages[0].partition(". Earlier checkpoints")
+    assert head.startswith(f"the checkpoint could not be {what}")
+    assert "\n" not in head
+    assert tail == " are untouched; free disk space or choose another run.dir."
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "third"]
+
+
+def play_no_folder(layout: Layout, folder: Path) -> str:
+    policy = open_policy(layout)
+    try:
+        policy.save(folder, extra={})
+    except CheckpointError as error:
+        return str(error)
+    return "saved"
+
+
+@pytest.mark.megatron
+def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    place = tmp_path / "file" / "ckpt"
+    assert ranks(2, play_no_folder, LAYOUTS["tp2"], place) == [
+        f"the checkpoint could not be begun: [Errno 20] Not a directory: "
+        f"'{place}.partial/weights'. Earlier checkpoints are untouched; free disk space or choose "
+        "another run.dir."
+    ] * 2
