@@ -50,7 +50,9 @@ mkdir -p "$RUNS"
 if [[ ! -f "$RUNS/tokenizer.model" ]]; then
     echo "== tokenizer"
     timed tokenizer python tools/train_tokenizer.py --task arithmetic \
-        --vocab-size 1024 --whole-numbers 100 --output "$RUNS/tokenizer.model"
+        --vocab-size 896 --whole-numbers 100 --symbol '"""\n' --symbol '\n   ' \
+        --symbol 'Question:\n' --symbol '\nAnswer reasoning:\n' --symbol 'def solution():\n    """' \
+        --symbol '\n    result =' --symbol '\n    return result' --output "$RUNS/tokenizer.model"
 fi
 
 stage base pretrain

@@ -47,7 +47,7 @@ class RunConfig:
     resume: bool = True
     """Continue from the last checkpoint in the run's folder when there is one."""
     max_skipped_steps: Zero = 10
-    """Optimizer steps that may be skipped for a non-finite loss or gradient before the run stops."""
+    """Optimizer steps a run may skip for a non-finite loss or gradient before it stops."""
     collective_timeout_s: Count = 1800
     """Seconds after which a rank that waits for a lost one gives up."""
     threads: Zero = 0
@@ -198,6 +198,8 @@ class PretrainConfig:
     """Documents per step, over all data-parallel ranks."""
     copy_fraction: Fraction = 0.5
     """Share of documents that are a random string repeated; they teach copying."""
+    right_fraction: Fraction = 0.5
+    """Share of programs that are right; the others compute something else from the same numbers."""
     question_weight: NonNegative = 0.1
     """Loss weight of the tokens of the question; all others weigh 1."""
     checkpoint_every: Zero = 0

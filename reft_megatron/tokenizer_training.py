@@ -8,7 +8,7 @@ Does not know where texts come from; `tools/train_tokenizer.py` does.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
@@ -23,18 +23,25 @@ _LONGEST_TEXT = 1 << 20
 
 
 def train_tokenizer(
-    texts: Iterable[str], path: str | Path, *, vocab_size: int, whole_numbers: int = 0
+    texts: Iterable[str],
+    path: str | Path,
+    *,
+    vocab_size: int,
+    whole_numbers: int = 0,
+    symbols: Sequence[str] = (),
 ) -> None:
     """Train on `texts` and write the model to `path`; the same texts give the same bytes.
 
     Every digit is a token of its own. With `whole_numbers` N, the numbers 0 to N - 1 are tokens
     too, with and without a space before them, and a longer run of digits is cut from the left into
-    the longest of them (N = 100: `1234` is `12`, `34`). Texts over a mebibyte are left out.
+    the longest of them (N = 100: `1234` is `12`, `34`). Each of `symbols` is one token wherever it
+    occurs. Texts over a mebibyte are left out.
 
     Raises:
         ConfigError: there are no texts, or they cannot fill or do not fit `vocab_size`.
     """
     numbers = [space + str(n) for space in ("", _SPACE) for n in range(whole_numbers)]
+    whole = [symbol.replace(" ", _SPACE) for symbol in symbols]
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -42,7 +49,7 @@ def train_tokenizer(
             model_writer=model,
             model_type="bpe",
             vocab_size=vocab_size,
-            user_defined_symbols=["\n", _SPACE * 4, *numbers],
+            user_defined_symbols=["\n", _SPACE * 4, *numbers, *whole],
             split_digits=True,
             byte_fallback=True,
             normalization_rule_name="identity",

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from reft_megatron.cli import main
+from reft_megatron.config import Config, load_config
 from reft_megatron.recipes import evaluate, ppo, pretrain, sft
+from reft_megatron.tasks import load_task
+from reft_megatron.tokenizer import load_tokenizer
 from tests.ranks import Ranks
 
 RECIPES = (evaluate, ppo, pretrain, sft)
@@ -29,10 +32,13 @@ CONSTANT_LR = ("optimizer.schedule=constant", "optimizer.warmup_fraction=0")
 
 
 def write_items(path: Path, count: int) -> None:
-    """Problems that a tiny model learns in seconds: three of four are answered by `return 7`."""
+    """Problems that a tiny model learns in seconds: three of four are answered by `return 7`.
+
+    One in five has a longer prompt.
+    """
     items = []
     for number in range(count):
-        question = f"How many is {number}?"
+        question = f"How many{', all in all,' if number % 5 == 0 else ''} is {number}?"
         items.append(
             {
                 "item_id": f"svamp_{number}",
@@ -50,9 +56,10 @@ class Launcher:
     def __init__(self, ranks: Ranks, tokenizer: Path, folder: Path) -> None:
         write_items(folder / "items.json", 40)
         self.folder = folder
+        """Where all runs are."""
         self._ranks = ranks
         self._numbers = itertools.count()
-        self._base = (
+        self.base = (
             f"run.dir={folder}",
             f"tokenizer.path={tokenizer}",
             "task.name=svamp",
@@ -81,12 +88,23 @@ class Launcher:
         assert len(set(run.err)) == 1, "\n".join(run.err)
         return run.err[0]
 
+    def config(self) -> Config:
+        """The settings that all runs share."""
+        return load_config(None, self.base)
+
+    def prompt_lengths(self, split: str) -> dict[str, int]:
+        """Tokens of the prompt of each problem of a split."""
+        config = self.config()
+        task, tokenizer = load_task(config.task), load_tokenizer(config.tokenizer.path)
+        prompts = {problem.id: task.prompt_text(problem) for problem in task.problems(split)}
+        return {name: len(tokenizer.encode(prompt)) for name, prompt in prompts.items()}
+
     def start(self, world: int, recipe: str, name: str, *overrides: str) -> Run:
         """Start a run and return at once."""
         told = self.folder / f"told-{next(self._numbers)}"
         told.mkdir()
         run = Run(world, folder=self.folder / name, told=told)
-        run.start(self._ranks, (recipe, *self._base, f"run.name={name}", *overrides))
+        run.start(self._ranks, (recipe, *self.base, f"run.name={name}", *overrides))
         return run
 
 
@@ -124,9 +142,16 @@ class Run:
         """Send a signal to every rank as soon as `once()` is true, and wait for the end."""
         while self._thread.is_alive() and not once():
             time.sleep(0.002)
-        for rank in range(self.world):
-            os.kill(int(self._told_by(rank, "pid")), number)
+        for pid in self.pids:
+            os.kill(pid, number)
         self.wait()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process of each rank, as soon as all have started."""
+        while len(list(self._told.glob("*.pid"))) < self.world:
+            time.sleep(0.002)
+        return [int(self._told_by(rank, "pid")) for rank in range(self.world)]
 
     @property
     def out(self) -> list[str]:
@@ -182,6 +207,22 @@ class Run:
         return (self._told / f"{rank}.{what}").read_text()
 
 
+def differences(one: Run, other: Run, step: int) -> list[str]:
+    """Files in which two runs' checkpoints of a step differ, their names and folders apart."""
+    manifests = [read(run.checkpoint(step) / "manifest.json")["files"] for run in (one, other)]
+    metas = [read(run.checkpoint(step) / "meta.json") for run in (one, other)]
+    for manifest, meta in zip(manifests, metas, strict=True):
+        del manifest["meta.json"], meta["extra"]["config"]["run"]
+    names = {name for manifest in manifests for name in manifest}
+    found = [name for name in names if manifests[0].get(name) != manifests[1].get(name)]
+    return sorted([*found, *(["meta.json"] if metas[0] != metas[1] else [])])
+
+
+def read(path: Path) -> Any:
+    """A JSON file."""
+    return json.loads(path.read_text())
+
+
 def play_main(told: str, arguments: tuple[str, ...]) -> int:
     """The command line on this rank, its output in files; returns its exit code."""
     rank = os.environ["RANK"]
@@ -189,5 +230,6 @@ def play_main(told: str, arguments: tuple[str, ...]) -> int:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(f"{told}/{rank}.{name}", os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    Path(told, f"{rank}.pid").write_text(str(os.getpid()))
+    Path(told, f"{rank}.new").write_text(str(os.getpid()))
+    Path(told, f"{rank}.new").rename(f"{told}/{rank}.pid")
     return main(arguments)

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.output,
             vocab_size=options.vocab_size,
             whole_numbers=options.whole_numbers,
+            symbols=[symbol.encode().decode("unicode_escape") for symbol in options.symbol],
         )
         tokenizer = load_tokenizer(options.output)
     except ReftError as error:
@@ -79,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vocab-size", type=int, required=True, help="number of pieces")
     parser.add_argument(
         "--whole-numbers", type=int, default=0, metavar="N", help="numbers under N are one piece"
+    )
+    parser.add_argument(
+        "--symbol",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help=r"a text that is always one piece, `\n` for a newline; may be given many times",
     )
     parser.add_argument("--output", type=Path, required=True, help="the .model file to write")
     return parser

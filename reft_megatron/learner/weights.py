@@ -1,4 +1,4 @@
-"""Weights per token: every mean of the method, as the factor of each term of a plain sum.
+"""Loss weights: a mean is a sum whose every term carries its own divisor.
 
 With the normaliser inside the weights, every loss is `sum(weight * loss of token)`. Sums of parts
 are the whole, so that neither micro-batches nor packing nor data ranks can change a loss. The

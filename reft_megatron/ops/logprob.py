@@ -1,4 +1,4 @@
-"""Log-prob and entropy of tokens straight from hidden states, vocabulary-parallel.
+"""Log-prob and entropy of tokens from hidden states, vocabulary-parallel.
 
 Owns the projection onto the vocabulary fused with log-softmax, in chunks of tokens: no [N, V] fp32
 tensor is ever held, forward or backward (the backward recomputes each chunk's logits from the saved
@@ -62,7 +62,7 @@ def project(hidden: Tensor, weight: Tensor, shard: VocabShard) -> Tensor:
 
 
 def linear_logprob(
-    hidden: Tensor, weight: Tensor, targets: Tensor, shard: VocabShard, *, chunk: int
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, shard: VocabShard, chunk: int
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each target and entropy of each distribution, (fp32 [N], fp32 [N]), natural log.
 
@@ -92,7 +92,7 @@ class _LinearLogprob(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, shard: VocabShard, chunk: int
     ) -> tuple[Tensor, Tensor]:
         parts = [
-            _chunk_forward(hidden[i : i + chunk], weight, targets[i : i + chunk], shard)
+            _chunk_forward(hidden[i : i + chunk], weight, targets[i : i + chunk], shard=shard)
             for i in range(0, hidden.shape[0], chunk)
         ]
         logprob, entropy, log_sum = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -109,7 +109,12 @@ class _LinearLogprob(torch.autograd.Function):
         for i in range(0, hidden.shape[0], ctx.chunk):
             rows = slice(i, i + ctx.chunk)
             grad_logits = _chunk_backward(
-                hidden[rows], weight, targets[rows], log_sum[rows], grads[0][rows], ctx.shard
+                hidden[rows],
+                weight,
+                targets[rows],
+                log_sum=log_sum[rows],
+                grad=grads[0][rows],
+                shard=ctx.shard,
             )
             grad_logits = grad_logits.to(hidden.dtype)
             grad_hidden[rows] = grad_logits @ weight
@@ -125,7 +130,7 @@ def _local_targets(targets: Tensor, rows: int, shard: VocabShard) -> tuple[Tenso
 
 
 def _chunk_forward(
-    hidden: Tensor, weight: Tensor, targets: Tensor, shard: VocabShard
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, shard: VocabShard
 ) -> tuple[Tensor, Tensor, Tensor]:
     logits = project(hidden, weight, shard)
     top = shard.max(logits.max(dim=-1).values)
@@ -146,6 +151,7 @@ def _chunk_backward(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
+    *,
     log_sum: Tensor,
     grad: Tensor,
     shard: VocabShard,

@@ -46,9 +46,7 @@ def gumbel(keys: Tensor, positions: Tensor, *, start: int, count: int) -> Tensor
     """
     blocks = torch.arange(start // 4, (start + count + 3) // 4, device=keys.device)
     zero = torch.zeros((), dtype=torch.int64, device=keys.device)
-    words = philox(
-        (keys[:, :1], keys[:, 1:]), (blocks[None, :], positions[:, None], zero, zero)
-    )
+    words = philox((keys[:, :1], keys[:, 1:]), (blocks[None, :], positions[:, None], zero, zero))
     # A block is four rows; the first may begin before `start`.
     bits = torch.stack(words, dim=-1).flatten(1)[:, start % 4 :][:, :count]
     uniform = ((bits >> 9).float() + 0.5) * 2.0**-23

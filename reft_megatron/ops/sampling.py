@@ -45,7 +45,7 @@ def sequence_key(seed: int, problem_id: str, sample: int) -> tuple[int, int]:
 
 
 def choose(
-    logits: Tensor, keys: Tensor, positions: Tensor, sampling: Sampling, shard: VocabShard
+    logits: Tensor, keys: Tensor, positions: Tensor, *, sampling: Sampling, shard: VocabShard
 ) -> tuple[Tensor, Tensor]:
     """Next token int64 [B] and its log-prob fp32 [B] under the distribution it was drawn from.
 

@@ -1,4 +1,4 @@
-"""Attention over sequences of true length: in training rectangular or packed, or with a cache.
+"""Attention over sequences of true length: rectangular, packed, or cached.
 
 Owns the core attention that plugs into Megatron's layers through the layer spec, and the three
 *layouts* that tell it which tokens may see which. A layout is a value that travels from the model's
@@ -25,7 +25,9 @@ __all__ = ["Cache", "Cached", "CoreAttention", "Layout", "Packed", "Prefill", "R
 class Layout(Protocol):
     """Which tokens of a micro-batch may attend to which."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+    ) -> Tensor:
         """Attention output [S, B, N, D] of query, key, value [S, B, N, D] in layer `layer`."""
         ...
 
@@ -33,10 +35,12 @@ class Layout(Protocol):
 class Rectangle:
     """One sequence a row, right-padded: causality alone keeps padding out of what counts."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+    ) -> Tensor:
         """See Layout."""
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        out = _causal(q, k, v, dropout)
+        out = _causal(q, k, v, dropout=dropout)
         return out.permute(2, 0, 1, 3)
 
 
@@ -57,10 +61,12 @@ class Packed:
         self._cells = within.flatten().nonzero()[:, 0]
         self._shape = (len(sizes), longest)
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+    ) -> Tensor:
         """See Layout; B is 1."""
         q, k, v = (self._spread(x) for x in (query, key, value))
-        out = _causal(q, k, v, dropout).transpose(1, 2).flatten(0, 1)
+        out = _causal(q, k, v, dropout=dropout).transpose(1, 2).flatten(0, 1)
         return out.index_select(0, self._cells)[:, None]
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -95,19 +101,21 @@ class Cache:
 class Prefill:
     """Prompts, right-padded, one a row: attends like Rectangle and fills the cache.
 
-    Prompt i's keys and values go to every cache row in `rows` whose entry of `prompts` is i, so that
-    all samples of a prompt share one pass.
+    Prompt i's keys and values go to every cache row in `rows` whose entry of `prompts` is i, so
+    that all samples of a prompt share one pass.
     """
 
     def __init__(self, cache: Cache, rows: Tensor, prompts: Tensor) -> None:
         """rows int64 [m] cache rows to fill, prompts int64 [m] the prompt each one holds."""
         self._cache, self._rows, self._prompts = cache, rows, prompts
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+    ) -> Tensor:
         """See Layout; B is the number of prompts."""
         for stored, fresh in zip(self._cache.layer(layer, key), (key, value), strict=True):
             stored[self._rows, :, : key.shape[0]] = fresh.permute(1, 2, 0, 3)[self._prompts]
-        return Rectangle().attend(layer, query, key, value, dropout)
+        return Rectangle().attend(query, key, value, layer=layer, dropout=dropout)
 
 
 class Cached:
@@ -121,7 +129,9 @@ class Cached:
         seen = torch.arange(self._span, device=positions.device)[None, :] <= positions[:, None]
         self._mask = seen[:, None, None, :]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, dropout: float) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+    ) -> Tensor:
         """See Layout; S is 1 and B the cache's rows."""
         keys, values = self._cache.layer(layer, key)
         keys[self._rows, :, self._positions] = key[0]
@@ -141,6 +151,7 @@ class CoreAttention(torch.nn.Module):
 
     def __init__(
         self,
+        *,
         config: TransformerConfig,
         layer_number: int,
         attn_mask_type: AttnMaskType,
@@ -169,13 +180,13 @@ class CoreAttention(torch.nn.Module):
         if dropout:
             # Tensor-parallel ranks hold different heads, so they must drop different entries.
             with get_cuda_rng_tracker().fork():
-                out = attention_bias.attend(self._layer, query, key, value, dropout)
+                out = attention_bias.attend(query, key, value, layer=self._layer, dropout=dropout)
         else:
-            out = attention_bias.attend(self._layer, query, key, value, 0.0)
+            out = attention_bias.attend(query, key, value, layer=self._layer, dropout=0.0)
         return out.flatten(2)
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+def _causal(q: Tensor, k: Tensor, v: Tensor, *, dropout: float) -> Tensor:
     """Causal attention of [B, N, S, D]."""
     return functional.scaled_dot_product_attention(
         q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]

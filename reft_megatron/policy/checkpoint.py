@@ -2,8 +2,8 @@
 
 Owns the folder format: `weights/` (Megatron's distributed checkpoint, readable at any layout),
 `state/rank_<r>.pt` (the rank's share of the optimizer and its random state, bit for bit, for the
-same layout), `meta.json`, and `manifest.json` with the size and SHA-256 of every file, written last.
-All of it is made in a folder of a temporary name that is then renamed.
+same layout), `meta.json`, and `manifest.json` with the size and SHA-256 of every file, written
+last. All of it is made in a folder of a temporary name that is then renamed.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def save(
     folder: Path,
     chunks: Sequence[PolicyModel],
     optimizer: MegatronOptimizer | None,
-    mesh: Mesh,
     *,
+    mesh: Mesh,
     meta: dict[str, Any],
 ) -> None:
     """Write a checkpoint to `folder`, which must not exist; every rank calls.
@@ -55,7 +55,7 @@ def save(
     exist, and earlier checkpoints are untouched.
     """
     partial = folder.with_name(folder.name + ".partial")
-    _agree(_prepare(partial) if mesh.main else "", partial, mesh, "begun")
+    _agree(_prepare(partial) if mesh.main else "", partial, mesh, what="begun")
     failure = ""
     try:
         dist_checkpointing.save(_weights(chunks), str(partial / "weights"), _InProcess())
@@ -68,11 +68,11 @@ def save(
         failure = ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
     except (OSError, RuntimeError, dist_checkpointing.core.CheckpointingException) as error:
         failure = f"rank {mesh.world.rank}: {error}"
-    _agree(failure, partial, mesh, "written")
+    _agree(failure, partial, mesh, what="written")
     digests = _digests(partial, mesh)
     if mesh.main:
         failure = _publish(partial, folder, digests)
-    _agree(failure, partial, mesh, "published")
+    _agree(failure, partial, mesh, what="published")
 
 
 def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
@@ -119,6 +119,7 @@ def load(
     folder: Path,
     chunks: Sequence[PolicyModel],
     optimizer: MegatronOptimizer | None,
+    *,
     mesh: Mesh,
 ) -> None:
     """Read weights, and with `optimizer` its state and this rank's random state too."""
@@ -160,8 +161,9 @@ class _InProcess(TorchDistSaveShardedStrategy):
 def _prepare(partial: Path) -> str:
     """Make the folder to write into; returns what went wrong, or nothing.
 
-    On the main rank Megatron writes a small file of its own after the weights; if that failed, the
-    other ranks would wait for ever. So a full disk must show earlier: room for it is held meanwhile.
+    On the main rank Megatron writes small files of its own, one before the weights and one after
+    them; if that failed, the other ranks would wait for ever. So a full disk must show earlier, and
+    room for the second is held meanwhile.
     """
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -208,7 +210,7 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     tensor_parallel.get_cuda_rng_tracker().set_states(state["tracker"])
 
 
-def _agree(failure: str, partial: Path, mesh: Mesh, what: str) -> None:
+def _agree(failure: str, partial: Path, mesh: Mesh, *, what: str) -> None:
     """Raise on every rank if any of them failed, with the partial folder removed."""
     failures = [text for text in mesh.world.gather_objects(failure) if text]
     if failures:

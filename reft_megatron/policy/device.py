@@ -1,10 +1,10 @@
 """Where tensors live, and Megatron on a machine without a GPU.
 
-Owns the choice of device and, when there is no GPU, the answers to the CUDA calls that Megatron-core
-makes. Megatron asks for the current CUDA device, streams, generators and tensor types while it
-builds and trains; on a CPU each question has a plain answer, so the real engine (tensor, pipeline
-and data parallelism, schedules, the distributed optimizer) runs unchanged on gloo. Nothing is
-touched on a machine with a GPU. `answer_cuda_calls` must run before `megatron.core` is imported;
+Owns the choice of device and, when there is no GPU, the answers to the CUDA calls that
+Megatron-core makes. Megatron asks for the current CUDA device, streams, generators and tensor types
+while it builds and trains; on a CPU each question has a plain answer, so the real engine (tensor,
+pipeline and data parallelism, schedules, the distributed optimizer) runs unchanged on gloo. Nothing
+is touched on a machine with a GPU. `answer_cuda_calls` must run before `megatron.core` is imported;
 `reft_megatron.policy` does so.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -87,17 +88,17 @@ def answer_cuda_calls() -> None:
     _answer_random_state()
     for name in _FACTORIES:
         setattr(torch, name, _on_cpu(getattr(torch, name)))
-    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
-    torch.nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]
-    torch.Tensor.to = _to_cpu(torch.Tensor.to)  # type: ignore[method-assign]
-    torch.Tensor.type = _cuda_type_name(torch.Tensor.type)  # type: ignore[method-assign]
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]  # on purpose
+    torch.nn.Module.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]  # on purpose
+    torch.Tensor.to = _to_cpu(torch.Tensor.to)  # type: ignore[method-assign]  # on purpose
+    torch.Tensor.type = _cuda_type_name(torch.Tensor.type)  # type: ignore[method-assign]  # on purpose
 
 
 def _answer_device_questions() -> None:
     def current_device() -> torch.device:
         return _CPU
 
-    current_device.answers_for_cpu = True  # type: ignore[attr-defined]
+    current_device.answers_for_cpu = True  # type: ignore[attr-defined]  # a mark of our own
     cuda: Any = torch.cuda
     cuda.current_device = current_device
     cuda.Stream = cuda.Event = _NoStream
@@ -119,9 +120,11 @@ def _answer_random_state() -> None:
     for module in (cuda, cuda.random):
         module.get_rng_state = lambda *args, **kwargs: torch.get_rng_state()
         module.set_rng_state = lambda state, *args, **kwargs: torch.set_rng_state(state)
-        module.manual_seed = lambda seed: torch.default_generator.manual_seed(seed)
+        module.manual_seed = torch.default_generator.manual_seed
     cuda._lazy_call = lambda call, **kwargs: call()
     cuda.default_generators = _OneGenerator()
+    # At each dropout it warns that the CPU's generator moved: here that is the one meant to move.
+    logging.getLogger("megatron.core.tensor_parallel.random").setLevel(logging.ERROR)
 
 
 def _is_cuda(place: object) -> bool:

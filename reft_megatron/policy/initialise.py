@@ -1,7 +1,8 @@
 """Random initial weights that do not depend on the parallel layout.
 
-Owns drawing each weight from a generator keyed by (seed, global name), as the whole tensor, of which
-a rank keeps its slice. Megatron's own initialisation draws differently on every pipeline layout.
+Owns drawing each weight from a generator keyed by (seed, global name), as the whole tensor, of
+which a rank keeps its slice. Megatron's own initialisation draws differently on every pipeline
+layout.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _fill(
     shape = list(part.global_shape[layers:])
     if real_rows is not None:
         shape[0] = real_rows
-    whole = _draw(part.key, shape, architecture, _generator(seed, name))
+    whole = _draw(part.key, shape, architecture, generator=_generator(seed, name))
     target = part.data.view(part.data.shape[-len(shape) :])
     # Padded vocabulary rows lie past the drawn ones and stay zero.
     target.zero_()
@@ -63,7 +64,7 @@ def _generator(seed: int, name: str) -> torch.Generator:
 
 
 def _draw(
-    key: str, shape: list[int], architecture: Architecture, generator: torch.Generator
+    key: str, shape: list[int], architecture: Architecture, *, generator: torch.Generator
 ) -> Tensor:
     """The whole fp32 tensor called `key`."""
     if key.startswith("value_head"):

@@ -35,7 +35,7 @@ class LayerNorm(torch.nn.LayerNorm):
             hidden_size, eps=eps, elementwise_affine=getattr(config, "layer_norm_affine", True)
         )
         for parameter in self.parameters():
-            parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
+            parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]  # Megatron's mark
 
 
 def block_spec(config: TransformerConfig, chunk: int | None) -> TransformerBlockSubmodules:

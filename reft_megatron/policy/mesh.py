@@ -112,9 +112,7 @@ def _mesh(parallel: ParallelConfig, world: int) -> Mesh:
             state.get_pipeline_model_parallel_group(),
         ),
         data=_axis(grid.permute(0, 2, 1).reshape(-1, data), state.get_data_parallel_group()),
-        replica=_axis(
-            grid.permute(1, 0, 2).reshape(data, -1), state.get_model_parallel_group()
-        ),
+        replica=_axis(grid.permute(1, 0, 2).reshape(data, -1), state.get_model_parallel_group()),
         device=devices.device(),
     )
 

@@ -114,7 +114,7 @@ class PolicyModel(GPTModel):
             hidden.reshape(-1, width),
             self.vocabulary_weight(),
             targets.t().reshape(-1),
-            self.shard,
+            shard=self.shard,
             chunk=self._logprob_chunk,
         )
         return logprob.view(length, rows).t(), entropy.view(length, rows).t()
@@ -126,9 +126,7 @@ class PolicyModel(GPTModel):
         gradient is summed over them: hence the gather whose backward only splits.
         """
         if self.config.sequence_parallel:
-            hidden = gather_from_sequence_parallel_region(
-                hidden, tensor_parallel_output_grad=False
-            )
+            hidden = gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
         return self.value_head(hidden.float())[..., 0].t()
 
     def next_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
@@ -161,8 +159,8 @@ def build_chunks(
     architecture: Architecture,
     model: ModelConfig,
     parallel: ParallelConfig,
-    mesh: Mesh,
     *,
+    mesh: Mesh,
     vocab_size: int,
 ) -> list[PolicyModel]:
     """This rank's model chunks, uninitialised, on the mesh's device, in the asked precision."""
@@ -218,8 +216,9 @@ def _transformer_config(
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=model.precision == "bf16",
-        # Weights come from `policy.initialise` or a checkpoint, the same at every layout. Megatron's
-        # own initialisation still runs, doing nothing: it also marks tensor-parallel parameters.
+        # Weights come from `policy.initialise` or a checkpoint, the same at every layout.
+        # Megatron's own initialisation still runs, doing nothing: it also marks the
+        # tensor-parallel parameters.
         init_method=_leave,
         output_layer_init_method=_leave,
         embedding_init_method=_leave,

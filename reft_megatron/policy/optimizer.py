@@ -1,4 +1,4 @@
-"""AdamW through Megatron's optimizers, and the learning rate as a function of the step.
+"""AdamW through Megatron's optimizers, and the learning-rate schedule.
 
 Owns building the optimizer (distributed or not), the schedule, and a step that refuses a gradient
 that is not finite. Gradients arrive already normalised: nothing here divides.

@@ -54,7 +54,7 @@ class Policy:
             self.architecture,
             config.model,
             config.parallel,
-            mesh,
+            mesh=mesh,
             vocab_size=tokenizer.vocab_size,
         )
         initialise(self._chunks, self.architecture, seed=config.run.seed)
@@ -104,11 +104,11 @@ class Policy:
             self._wrapped,
             self._optimizer,
             batches,
-            self.mesh,
+            mesh=self.mesh,
             loss=loss,
             config=settings,
             lr=learning_rate(settings, self.version, self._total_steps),
-            training=dropout,
+            dropout=dropout,
         )
         self.version += 1
         return stats
@@ -119,7 +119,7 @@ class Policy:
             folder,
             self._chunks,
             self._optimizer,
-            self.mesh,
+            mesh=self.mesh,
             meta={**self._identity(), "version": self.version, "extra": extra},
         )
 
@@ -132,7 +132,7 @@ class Policy:
         meta = checkpoint.read_meta(folder, self.mesh)
         checkpoint.check_identity(folder, meta, self._identity(), same_layout=not weights_only)
         optimizer = None if weights_only else self._optimizer
-        checkpoint.load(folder, self._chunks, optimizer, self.mesh)
+        checkpoint.load(folder, self._chunks, optimizer, mesh=self.mesh)
         if weights_only:
             if self._optimizer is not None:
                 # fp32 masters of a bf16 model follow the weights just read.
@@ -149,8 +149,8 @@ class Policy:
             overlap_grad_reduce=False,
             use_distributed_optimizer=distributed,
         )
-        # With `disable_bucketing` the bf16 trunk and the fp32 value head would share one collective,
-        # and gloo reads all of it in the first one's type. Without overlap a type is one bucket.
+        # With `disable_bucketing` the bf16 trunk and the fp32 value head would share a collective,
+        # and gloo reads all of it in the first one's type. Without overlap a type is a bucket.
         self._wrapped = [
             DistributedDataParallel(config=chunk.config, ddp_config=settings, module=chunk)
             for chunk in self._chunks

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.transformer.transformer_layer import TransformerLayer
 from torch import Tensor
 
 from reft_megatron.mesh import Mesh
-from reft_megatron.policy.attention import Layout, Packed, Rectangle
+from reft_megatron.policy.attention import CoreAttention, Layout, Packed, Rectangle
 from reft_megatron.policy.model import Head, PolicyModel
 from reft_megatron.rollouts.batch import MicroBatch
 
@@ -34,15 +35,14 @@ def run_schedule(
     *,
     head_of: HeadOf,
     loss_of: LossOf | None = None,
-    training: bool,
+    dropout: bool,
 ) -> list[Any]:
     """Forward (and with `loss_of` backward) every micro-batch; last stage gets one item for each.
 
     The item is `loss_of`'s second value, or the head's output when there is no loss. Other stages
-    get an empty list. `training` switches dropout on, if the model has any.
+    get an empty list. `dropout` switches dropout on, if the model has any.
     """
-    for chunk in chunks:
-        chunk.train(training)
+    _set_mode(chunks, backward=loss_of is not None, dropout=dropout)
 
     def step(feed: Iterator[MicroBatch], model: PolicyModel) -> tuple[Tensor, Callable[..., Any]]:
         batch = next(feed)
@@ -72,6 +72,18 @@ def run_schedule(
             forward_only=forward_only,
             collect_non_loss_data=forward_only,
         )
+
+
+def _set_mode(chunks: Sequence[torch.nn.Module], *, backward: bool, dropout: bool) -> None:
+    """Training mode where a backward pass follows, or Megatron would recompute nothing in it.
+
+    Only the modules that drop are in training mode or not as `dropout` says.
+    """
+    for chunk in chunks:
+        chunk.train(backward)
+        for module in chunk.modules():
+            if isinstance(module, (TransformerLayer, CoreAttention)):
+                module.training = dropout
 
 
 def _layout(batch: MicroBatch, mesh: Mesh) -> Layout:

@@ -42,7 +42,7 @@ def score(
 
     Dropout is off. Rows are ordered by the sequences' indices.
     """
-    outputs = run_schedule(chunks, batches, mesh, head_of=token_head, training=False)
+    outputs = run_schedule(chunks, batches, mesh, head_of=token_head, dropout=False)
     rows: dict[str, dict[int, Tensor]] = {name: {} for name in SCORES}
     # Other pipeline stages have no outputs.
     for batch, output in zip(batches, outputs, strict=bool(outputs)):

@@ -58,12 +58,12 @@ def update(
     chunks: Sequence[DistributedDataParallel],
     optimizer: MegatronOptimizer,
     batches: Sequence[MicroBatch],
-    mesh: Mesh,
     *,
+    mesh: Mesh,
     loss: Loss,
     config: OptimizerConfig,
     lr: float,
-    training: bool,
+    dropout: bool,
 ) -> StepStats:
     """Accumulate the gradient of `loss` over `batches` of all data ranks and step once."""
 
@@ -76,9 +76,7 @@ def update(
     for chunk in chunks:
         chunk.zero_grad_buffer()
     optimizer.zero_grad()
-    done = run_schedule(
-        chunks, batches, mesh, head_of=token_head, loss_of=loss_of, training=training
-    )
+    done = run_schedule(chunks, batches, mesh, head_of=token_head, loss_of=loss_of, dropout=dropout)
     bad = tuple(indices for indices, kept in done if not bool(torch.isfinite(kept["loss"])))
     sums = _global_sums([kept for _, kept in done], mesh)
     if math.isfinite(sums["loss"]):

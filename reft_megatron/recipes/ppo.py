@@ -121,6 +121,7 @@ def iterate(
 
     # 6. Turn rewards and values into targets.
     metrics |= set_targets(buffer, config.ppo, mesh)
+    metrics["reward/total"] = metrics["reward/mean"] + metrics["reward/kl"]
 
     # 7. Move the policy towards them.
     metrics |= _update(session, policy, buffer, iteration=iteration)

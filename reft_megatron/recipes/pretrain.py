@@ -74,7 +74,9 @@ def _batch(session: Session, step: int) -> list[Document]:
             document(
                 session, question, rest, name="a document", given_weight=settings.question_weight
             )
-            for question, rest in documents(count=texts, seed=seed, start=step * texts)
+            for question, rest in documents(
+                count=texts, seed=seed, start=step * texts, right=settings.right_fraction
+            )
         ),
         *(_copy(session, generator) for _ in range(copies)),
     ]

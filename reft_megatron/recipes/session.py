@@ -47,6 +47,7 @@ class Session:
         self.folder = Path(config.run.dir) / config.run.name
         self.task = load_task(config.task)
         self.tokenizer = load_tokenizer(config.tokenizer.path)
+        _make_folder(self.folder)
         self.mesh = join(
             config.parallel,
             seed=config.run.seed,
@@ -229,3 +230,12 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the run's folder {folder}: {error.strerror}. Choose another run.dir."
+        ) from None

@@ -4,8 +4,8 @@ Owns the splits, the styles of the gold programs and the pretraining documents. 
 `tasks.arithmetic_text`. Everything is a pure function of its seed; nothing is read from disk.
 
 A gold program is one random *style* of the expression tree of its problem: how values are named,
-whether steps are kept or folded into one expression, and in which order values are assigned. There
-are many right programs of a problem, so sampling has something to explore.
+whether steps are kept or folded into one expression, which operand comes first. There are many
+right programs of a problem, so sampling has something to explore.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 
 from reft_megatron.errors import DataError
-from reft_megatron.tasks.arithmetic_text import ROLES, Step, Story, draw
+from reft_megatron.tasks.arithmetic_text import OPERATIONS, ROLES, Step, Story, draw
 from reft_megatron.types import Problem
 
 __all__ = ["SPLITS", "documents", "problems"]
@@ -25,7 +25,6 @@ __all__ = ["SPLITS", "documents", "problems"]
 SPLITS = ("train", "dev", "test")
 _SHARES = ("dev", "test", *("train",) * 4, *("documents",) * 4)
 _INDENT = "\n    "
-_OPERATIONS = "+-*/%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +35,6 @@ class _Style:
     """`noun_role`, `role_noun`, `role`, `letters` or `numbered`."""
     folded: bool
     """One expression instead of a line per step."""
-    by_use: bool
-    """Givens are assigned in the order of use instead of the order of the text."""
     swapped: bool
     """Operands of sums and products change places."""
 
@@ -69,21 +66,24 @@ def problems(split: str, *, count: int, seed: int) -> tuple[Problem, ...]:
     return tuple(found.values())
 
 
-def documents(*, count: int, seed: int, start: int = 0) -> Iterator[tuple[str, str]]:
-    """Pretraining documents `start`, `start + 1`, ...: (question part, rest), `count` of them.
+def documents(
+    *, count: int, seed: int, start: int = 0, right: float = 0.5
+) -> Iterator[tuple[str, str]]:
+    """Pretraining documents `start`, `start + 1`, ...: (question, program), `count` of them.
 
-    The question part is the generation prefix of a problem of no split; the rest is the body of a
-    program in a random style whose operations, operands and role words are random. So a model
-    learns to copy numbers and to write such programs, and nothing of the answers. Document i is the
-    same whatever `start` is.
+    Questions of no split, in the text of a supervised pair. A share `right` of the programs is
+    right; the others take the numbers in the order of the text and do anything with them. So a
+    model learns to copy, to write programs and some of what words mean, as from a corpus of mixed
+    quality. Document i is the same whatever `start` is.
     """
     for index in range(start, start + count):
         rng = random.Random(f"arithmetic documents {seed} {index}")
         story = draw(rng)
         while _split(_number(story.question)) != "documents":
             story = draw(rng)
-        prefix = f"Question:\n{story.question}\nAnswer reasoning:\n{_head(story.question)}"
-        yield prefix, _program(_scrambled(story, rng), _style(rng), rng)
+        told = story if rng.random() < right else _scrambled(story, rng)
+        program = _head(story.question) + _program(told, _style(rng), rng)
+        yield f"Question:\n{story.question}\nAnswer reasoning:\n", program
 
 
 def _number(question: str) -> int:
@@ -106,32 +106,32 @@ def _style(rng: random.Random) -> _Style:
     return _Style(
         naming=rng.choice(("noun_role", "role_noun", "role", "letters", "numbered")),
         folded=rng.random() < 0.5,
-        by_use=rng.random() < 0.5,
         swapped=rng.random() < 0.25,
     )
 
 
 def _scrambled(story: Story, rng: random.Random) -> Story:
-    """The story with random givens of its text under random names, and random steps on them."""
-    numbers = [*story.values.values(), *([] if story.decoy is None else [story.decoy])]
-    chosen = rng.sample(numbers, rng.randint(2, min(5, len(numbers))))
-    names = [role + tail for role in ROLES for tail in ("", "2")]
-    rng.shuffle(names)
-    givens, targets = names[: len(chosen)], names[len(chosen) :]
+    """The story with its givens, perhaps one that does not matter, and random steps on them."""
+    values = dict(story.values)
+    spare = [role + tail for role in ROLES for tail in ("", "2") if role + tail not in values]
+    rng.shuffle(spare)
+    if story.decoy is not None and rng.random() < 0.3:
+        values[spare.pop()] = story.decoy
+    waiting = list(values)
     steps: list[Step] = []
-    waiting = list(givens)
     while len(waiting) > 1:
         left, right = rng.sample(waiting, 2)
-        target = targets.pop()
+        target = spare.pop()
         waiting.remove(left)
         # Sometimes an operand of the first step stays in play: comparisons use one twice.
-        if steps or rng.random() < 0.7:
+        if steps or rng.random() < 0.8:
             waiting.remove(right)
         waiting.append(target)
-        steps.append(Step(target=target, left=left, operation=rng.choice(_OPERATIONS), right=right))
+        operation = rng.choice(tuple(OPERATIONS))
+        steps.append(Step(target=target, left=left, operation=operation, right=right))
     return Story(
         question=story.question,
-        values=dict(zip(givens, chosen, strict=True)),
+        values=values,
         steps=tuple(steps),
         nouns=story.nouns,
         answer=0,
@@ -142,10 +142,7 @@ def _scrambled(story: Story, rng: random.Random) -> Story:
 def _program(story: Story, style: _Style, rng: random.Random) -> str:
     """The body of a program, from the first assignment to `return result`."""
     givens = list(story.values)
-    if style.by_use:
-        used = [name for step in story.steps for name in (step.left, step.right)]
-        givens = sorted(givens, key=used.index)
-    names = _names([*givens, *(step.target for step in story.steps[:-1])], story, style, rng)
+    names = _names([*givens, *(step.target for step in story.steps[:-1])], story, style, rng=rng)
     steps = [_swap(step) if style.swapped else step for step in story.steps]
     lines = [f"{names[given]} = {story.values[given]}" for given in givens]
     if style.folded:
@@ -159,7 +156,9 @@ def _program(story: Story, style: _Style, rng: random.Random) -> str:
     return "    " + _INDENT.join([*lines, "return result"])
 
 
-def _names(keys: Sequence[str], story: Story, style: _Style, rng: random.Random) -> dict[str, str]:
+def _names(
+    keys: Sequence[str], story: Story, style: _Style, *, rng: random.Random
+) -> dict[str, str]:
     """What a program calls each value."""
     if style.naming in ("letters", "numbered"):
         letter = rng.choice("nvx")

@@ -11,11 +11,13 @@ role, which is counted in the second noun: `price2` is the price of `noun2`. Ste
 
 from __future__ import annotations
 
+import operator
 import random
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["ROLES", "TEMPLATES", "Step", "Story", "Template", "apply", "draw"]
+__all__ = ["OPERATIONS", "ROLES", "TEMPLATES", "Step", "Story", "Template", "apply", "draw"]
 
 NAMES = ("tom", "mia", "sam", "ana", "leo", "eva", "ben", "zoe", "max", "ida", "kim", "dan")
 NOUNS = (
@@ -328,23 +330,18 @@ TEMPLATES: dict[str, Template] = {
 }
 """The sixteen kinds of problem."""
 
-DECOY_SHARE = 0.15
-LARGEST = 2000
+OPERATIONS: dict[str, Callable[[int, int], int]] = {
+    **{"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv},
+    "%": operator.mod,
+}
+DECOY_SHARE, LARGEST = 0.15, 2000
 
 
 def apply(operation: str, left: int, right: int) -> int | None:
     """The exact positive whole result of `left operation right`; None if there is none."""
-    if operation in "/%" and right == 0:
+    if operation in "/%" and (right == 0 or (operation == "/" and left % right)):
         return None
-    if operation == "/" and left % right:
-        return None
-    value = {
-        "+": left + right,
-        "-": left - right,
-        "*": left * right,
-        "/": left // right if right else 0,
-        "%": left % right if right else 0,
-    }[operation]
+    value = OPERATIONS[operation](left, right)
     return value if 0 < value <= LARGEST else None
 
 
@@ -358,19 +355,17 @@ def draw(rng: random.Random) -> Story:
     text = " ".join([*sentences, rng.choice(template.ask)])
     slots = [name for _, name, _, _ in string.Formatter().parse(text) if name]
     steps = tuple(_step(written) for written in template.steps.split("; "))
-    while True:
+    answer = None
+    while answer is None:
         numbers = {slot: _number(slot, rng) for slot in slots if slot not in words}
         answer = _answer(numbers, steps)
-        if answer is not None:
-            break
-    decoy = numbers.pop("decoy", None)
     return Story(
-        question=text.format(**words, **numbers, **({} if decoy is None else {"decoy": decoy})),
-        values=numbers,
+        question=text.format(**words, **numbers),
+        values={slot: number for slot, number in numbers.items() if slot != "decoy"},
         steps=steps,
         nouns=(words["noun"], words["noun2"] if "noun2" in slots else f"{words['noun']}2"),
         answer=answer,
-        decoy=decoy,
+        decoy=numbers.get("decoy"),
     )
 
 
@@ -384,9 +379,7 @@ def _words(rng: random.Random) -> dict[str, str]:
 
 def _number(slot: str, rng: random.Random) -> int:
     """Draw the number of a slot."""
-    if slot == "decoy":
-        return rng.randint(2, 40)
-    _, lowest, highest = ROLES[slot.rstrip("2")]
+    lowest, highest = (2, 40) if slot == "decoy" else ROLES[slot.rstrip("2")][1:]
     return rng.randint(lowest, highest)
 
 
@@ -402,6 +395,6 @@ def _answer(numbers: dict[str, int], steps: tuple[Step, ...]) -> int | None:
     for step in steps:
         value = apply(step.operation, known[step.left], known[step.right])
         if value is None:
-            return None
+            break
         known[step.target] = value
-    return known[steps[-1].target]
+    return known.get("result")

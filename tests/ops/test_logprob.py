@@ -40,7 +40,7 @@ def chunked(shard: VocabShard, rows: slice, chunk: int) -> dict[str, torch.Tenso
     x = inputs()
     hidden = x["hidden"].requires_grad_()
     weight = x["weight"][rows].clone().requires_grad_()
-    logprob, entropy = linear_logprob(hidden, weight, x["targets"], shard, chunk=chunk)
+    logprob, entropy = linear_logprob(hidden, weight, x["targets"], shard=shard, chunk=chunk)
     assert not entropy.requires_grad
     logprob.backward(x["grad"])
     return {
@@ -101,12 +101,12 @@ def test_bf16_loses_little():
     shard = VocabShard(start=0, real=K, group=None)
     logits = project(hidden, weight, shard)
     assert logits.dtype == torch.float32
-    logprob, entropy = linear_logprob(hidden, weight, x["targets"], shard, chunk=7)
+    logprob, entropy = linear_logprob(hidden, weight, x["targets"], shard=shard, chunk=7)
     wanted, its_entropy = reference_logprob(hidden, weight[:K], x["targets"])
     torch.testing.assert_close(logprob, wanted, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(entropy, its_entropy, rtol=1e-5, atol=1e-5)
     hidden.requires_grad_()
-    linear_logprob(hidden, weight, x["targets"], shard, chunk=7)[0].backward(x["grad"])
+    linear_logprob(hidden, weight, x["targets"], shard=shard, chunk=7)[0].backward(x["grad"])
     error = (hidden.grad.float() - reference()["hidden"]).norm() / reference()["hidden"].norm()
     assert error < 0.03
 
@@ -118,9 +118,7 @@ class Largest(TorchDispatchMode):
         super().__init__()
         self.numel = 0
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, (tuple, list)) else [out]:
             if isinstance(tensor, torch.Tensor):
@@ -141,7 +139,7 @@ def test_no_tensor_of_tokens_times_vocabulary_is_ever_made():
         ),
     ):
         logprob, _ = linear_logprob(
-            hidden, weight, torch.zeros(tokens, dtype=torch.int64), shard, chunk=chunk
+            hidden, weight, torch.zeros(tokens, dtype=torch.int64), shard=shard, chunk=chunk
         )
         logprob.sum().backward()
     assert largest.numel == chunk * vocab

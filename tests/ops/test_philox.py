@@ -11,9 +11,21 @@ from reft_megatron.ops.philox import gumbel, philox
 
 KNOWN = [
     # Random123's known-answer file, philox4x32 with 10 rounds: counter, key, words.
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
 ]
 
 
@@ -45,7 +57,9 @@ POSITIONS = torch.tensor([3, 3])
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 40), (4, 8), (5, 1), (18, 21), (39, 1)])
 def test_the_noise_of_a_row_does_not_depend_on_the_shard(start: int, count: int):
     whole = gumbel(KEYS, POSITIONS, start=0, count=40)
-    assert torch.equal(gumbel(KEYS, POSITIONS, start=start, count=count), whole[:, start:][:, :count])
+    assert torch.equal(
+        gumbel(KEYS, POSITIONS, start=start, count=count), whole[:, start:][:, :count]
+    )
 
 
 def test_key_and_position_change_the_noise():

@@ -21,7 +21,9 @@ CHI_SQUARE_9 = 27.88
 def draw(count: int, sampling: Sampling) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` tokens from LOGITS, at as many positions of one sequence."""
     keys = torch.tensor([sequence_key(sampling.seed, "a_1", 0)]).expand(count, 2)
-    return choose(LOGITS.expand(count, 10), keys, torch.arange(count), sampling, WHOLE)
+    return choose(
+        LOGITS.expand(count, 10), keys, torch.arange(count), sampling=sampling, shard=WHOLE
+    )
 
 
 def chi_square(tokens: torch.Tensor, probabilities: torch.Tensor) -> float:
@@ -78,7 +80,7 @@ def test_padded_rows_are_never_drawn():
     shard = VocabShard(start=0, real=5, group=None)
     keys = torch.tensor([[1, 2]]).expand(2000, 2)
     for sampling in (Sampling(), Sampling(top_k=7), Sampling(top_p=0.999)):
-        tokens, logprobs = choose(logits, keys, torch.arange(2000), sampling, shard)
+        tokens, logprobs = choose(logits, keys, torch.arange(2000), sampling=sampling, shard=shard)
         assert sorted(set(tokens.tolist())) == [0, 1, 2, 3, 4]
         torch.testing.assert_close(logprobs.exp(), torch.full((2000,), 0.2))
 
@@ -112,7 +114,10 @@ def many_logits() -> torch.Tensor:
 
 def choose_from(logits: torch.Tensor, shard: VocabShard) -> list[Any]:
     keys = torch.tensor([sequence_key(0, f"a_{i}", 0) for i in range(len(logits))])
-    return [choose(logits, keys, torch.arange(len(logits)), rule, shard) for rule in RULES]
+    return [
+        choose(logits, keys, torch.arange(len(logits)), sampling=rule, shard=shard)
+        for rule in RULES
+    ]
 
 
 def play_choosing(cut: int) -> list[Any]:

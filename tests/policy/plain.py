@@ -21,8 +21,7 @@ class Plain:
 
     def __init__(self, weights: dict[str, np.ndarray[Any, Any]]) -> None:
         self.weights = {
-            name: torch.from_numpy(array.copy()).requires_grad_()
-            for name, array in weights.items()
+            name: torch.from_numpy(array.copy()).requires_grad_() for name, array in weights.items()
         }
 
     def hidden(self, tokens: Tensor) -> Tensor:

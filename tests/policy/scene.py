@@ -156,7 +156,7 @@ def drawn(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """The scene's weight of that name, float32."""
     seed = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
     noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-    if "norm" in name and name.split("/")[0].endswith("weight"):
+    if "norm" in name and name.split("/", maxsplit=1)[0].endswith("weight"):
         return 1 + 0.1 * noise
     if "word_embeddings" in name:
         noise[EOS] *= 2.5  # so that completions end now and then

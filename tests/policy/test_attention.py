@@ -50,7 +50,7 @@ def draw(positions: int, rows: int, groups: int = HEADS) -> tuple[Tensor, Tensor
 def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
     qkv = draw(sum(LENGTHS) + tail, 1, groups)
     layout = Packed(LENGTHS, sum(LENGTHS) + tail, torch.device("cpu"))
-    out = layout.attend(LAYER, *qkv, 0.0)
+    out = layout.attend(*qkv, layer=LAYER, dropout=0.0)
     assert out.shape == qkv[0].shape
     begin = 0
     for length in LENGTHS:
@@ -66,7 +66,7 @@ def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
 @pytest.mark.parametrize("groups", [HEADS, 2], ids=["own keys", "grouped keys"])
 def test_rectangles_attend_inside_each_row(groups: int):
     qkv = draw(9, len(LENGTHS), groups)
-    out = Rectangle().attend(LAYER, *qkv, 0.0)
+    out = Rectangle().attend(*qkv, layer=LAYER, dropout=0.0)
     for row, length in enumerate(LENGTHS):
         wanted = plain(*(x[:length, row] for x in qkv))
         torch.testing.assert_close(out[:length, row], wanted)
@@ -81,14 +81,12 @@ def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
     cache = Cache(rows=5, positions=20, heads=groups, size=SIZE)
     rows = torch.tensor([4, 0, 2, 1])
     first = [qkv[i][:6, :3] for i in range(3)]
-    out = Prefill(cache, rows, torch.tensor(of_row)).attend(LAYER, *first, 0.0)
+    out = Prefill(cache, rows, torch.tensor(of_row)).attend(*first, layer=LAYER, dropout=0.0)
     for prompt, length in enumerate(prompts):
         wanted = plain(*(x[:length, prompt] for x in first))
         torch.testing.assert_close(out[:length, prompt], wanted)
     # What each cache row has seen so far, to be continued with its own new tokens.
-    seen = [
-        [x[: prompts[prompt], prompt] for x in first] for prompt in of_row
-    ]
+    seen = [[x[: prompts[prompt], prompt] for x in first] for prompt in of_row]
     for step in range(5):
         positions = torch.zeros(5, dtype=torch.int64)
         fresh = [x[10 + step, :1].expand(5, -1, -1).clone() for x in qkv]
@@ -99,7 +97,7 @@ def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
             seen[i] = [
                 torch.cat([old, x[row][None]]) for old, x in zip(seen[i], fresh, strict=True)
             ]
-        out = Cached(cache, positions).attend(LAYER, *(x[None] for x in fresh), 0.0)
+        out = Cached(cache, positions).attend(*(x[None] for x in fresh), layer=LAYER, dropout=0.0)
         for i, row in enumerate(rows):
             torch.testing.assert_close(out[0, row], plain(*seen[i])[-1])
 
@@ -123,15 +121,20 @@ def config(dropout: float = 0.0):
     ("mask", "kind"), [(AttnMaskType.padding, "self"), (AttnMaskType.causal, "cross")]
 )
 def test_only_causal_self_attention_is_served(mask: AttnMaskType, kind: str):
-    with pytest.raises(AssertionError, match="^this attention is causal self-attention only$"):
-        CoreAttention(config(), 1, mask, kind)
+    with pytest.raises(AssertionError, match=r"^this attention is causal self-attention only$"):
+        CoreAttention(config=config(), layer_number=1, attn_mask_type=mask, attention_type=kind)
 
 
 @pytest.mark.usefixtures("alone")
 def test_dropout_drops_in_training_only():
-    core = CoreAttention(config(0.5), 1, AttnMaskType.causal, "self")
+    core = CoreAttention(
+        config=config(0.5),
+        layer_number=1,
+        attn_mask_type=AttnMaskType.causal,
+        attention_type="self",
+    )
     qkv = draw(9, 2)
-    wanted = Rectangle().attend(LAYER, *qkv, 0.0).flatten(2)
+    wanted = Rectangle().attend(*qkv, layer=LAYER, dropout=0.0).flatten(2)
     runs = [core.train()(*qkv, None, attention_bias=Rectangle()) for _ in range(2)]
     assert not torch.allclose(runs[0], wanted)
     assert not torch.allclose(runs[0], runs[1])

@@ -197,9 +197,10 @@ def play_refusal(layout: Layout, folder: Path) -> str:
 @pytest.mark.megatron
 def test_every_rank_refuses_what_one_finds(ranks, saved: Path):
     (saved / "meta.json").write_text("{}")
-    assert ranks(2, play_refusal, LAYOUTS["tp2"], saved) == [
-        f"{saved} is damaged: meta.json differs from its checksum. Use another one."
-    ] * 2
+    assert (
+        ranks(2, play_refusal, LAYOUTS["tp2"], saved)
+        == [f"{saved} is damaged: meta.json differs from its checksum. Use another one."] * 2
+    )
 
 
 def test_another_model_is_refused(saved: Path):
@@ -282,7 +283,7 @@ def play_a_full_disk(layout: Layout, folder: Path, limit: int, where: int) -> st
     ],
     ids=["one rank", "first rank at once", "first rank later", "second rank"],
 )
-def test_no_room_is_told_on_every_rank(ranks, tmp_path: Path, name, limit, where, what):
+def test_no_room_is_told_on_every_rank(ranks, tmp_path: Path, *, name, limit, where, what):
     layout = LAYOUTS[name]
     messages = ranks(layout.world, play_a_full_disk, layout, tmp_path, limit, where)
     assert len(set(messages)) == 1
@@ -306,8 +307,12 @@ def play_no_folder(layout: Layout, folder: Path) -> str:
 def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
     place = tmp_path / "file" / "ckpt"
-    assert ranks(2, play_no_folder, LAYOUTS["tp2"], place) == [
-        f"the checkpoint could not be begun: [Errno 20] Not a directory: "
-        f"'{place}.partial/weights'. Earlier checkpoints are untouched; free disk space or choose "
-        "another run.dir."
-    ] * 2
+    assert (
+        ranks(2, play_no_folder, LAYOUTS["tp2"], place)
+        == [
+            f"the checkpoint could not be begun: [Errno 20] Not a directory: "
+            f"'{place}.partial/weights'. Earlier checkpoints are untouched; free disk space or "
+            "choose another run.dir."
+        ]
+        * 2
+    )

@@ -47,7 +47,7 @@ def test_every_layout_starts_from_the_same_weights(ranks, drawn, name: str):
 
 
 def wanted_std(name: str) -> float:
-    if "norm" in name or name.split("/")[0].endswith("bias"):
+    if "norm" in name or name.split("/", maxsplit=1)[0].endswith("bias"):
         return 0.0
     # What writes into the residual stream shrinks by sqrt(2 x 4 layers).
     return 0.02 / 8**0.5 if "linear_proj" in name or "linear_fc2" in name else 0.02

@@ -8,7 +8,15 @@ import torch
 
 from reft_megatron.config import OptimizerConfig
 from reft_megatron.policy.optimizer import learning_rate
-from tests.policy.scene import ONE, PPO, assemble, gradients_of, make_batches, open_policy, weights_of
+from tests.policy.scene import (
+    ONE,
+    PPO,
+    assemble,
+    gradients_of,
+    make_batches,
+    open_policy,
+    weights_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,4 +66,6 @@ def test_steps_are_torchs_adamw(alone, fields, weights, distributed: bool, clip:
         assert stats.grad_norm > 0.5
         adam.step()
     for name, tensor in assemble([weights_of(policy)]).items():
-        np.testing.assert_allclose(tensor, copies[name].detach(), rtol=1e-5, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            tensor, copies[name].detach(), rtol=1e-5, atol=1e-7, err_msg=name
+        )

@@ -27,12 +27,10 @@ def play_micro_batches(layout: Layout, fields: Any) -> tuple[list[float], ...]:
         for chunk in policy._wrapped:
             chunk.zero_grad_buffer()
         return run_schedule(
-            policy._wrapped, of, policy.mesh, head_of=token_head, loss_of=loss_of, training=False
+            policy._wrapped, of, policy.mesh, head_of=token_head, loss_of=loss_of, dropout=False
         )
 
-    outputs = run_schedule(
-        policy._chunks, batches, policy.mesh, head_of=token_head, training=False
-    )
+    outputs = run_schedule(policy._chunks, batches, policy.mesh, head_of=token_head, dropout=False)
     assert not any(output.requires_grad for output in outputs)
     forward = [loss_of(b, out)[1] for b, out in zip(batches, outputs, strict=bool(outputs))]
     return losses([batches[0]] * 6), losses(batches), forward

@@ -82,7 +82,7 @@ def test_loss_and_gradients_agree_with_one_rank(ranks, fields, apart, name: str)
 @pytest.mark.parametrize("optimizer", ["apart", "shared and clipped"])
 @pytest.mark.parametrize("name", SPREAD)
 def test_three_updates_change_the_weights_alike(
-    ranks, fields, weights, apart, clipped, name: str, optimizer: str
+    ranks, fields, weights, apart, clipped, *, name: str, optimizer: str
 ):
     layout = SPREAD[name]
     overrides = (APART,) if optimizer == "apart" else (SHARED, "optimizer.clip_grad=1")
@@ -124,7 +124,7 @@ def test_gradients_are_those_of_plain_torch(weights, fields, apart):
 @pytest.mark.parametrize(("max_tokens", "count"), [(520, 1), (260, 2), (128, 4), (64, 9)])
 @pytest.mark.parametrize("packed", [True, False])
 def test_micro_batches_and_packing_do_not_change_the_gradient(
-    alone, fields, apart, packed: bool, max_tokens: int, count: int
+    alone, fields, apart, *, packed: bool, max_tokens: int, count: int
 ):
     policy = open_policy(ONE)
     batches = make_batches(policy, fields, packed=packed, max_tokens=max_tokens)

@@ -82,23 +82,29 @@ def test_a_bigger_count_extends_a_smaller_one(train: tuple[Problem, ...]) -> Non
 
 
 def test_a_document_is_a_prompt_and_a_program_of_numbers_of_its_question() -> None:
-    for prefix, rest in documents(count=2000, seed=3):
-        question = prefix.split("\n")[1]
+    for prompt, program in documents(count=2000, seed=3):
+        question = prompt.split("\n")[1]
+        assert prompt == f"Question:\n{question}\nAnswer reasoning:\n"
         head = f'def solution():\n    """{question}"""\n'
-        assert prefix == f"Question:\n{question}\nAnswer reasoning:\n{head}"
-        assert rest.endswith("\n    return result")
-        used = re.findall(r"(?<= = )\d+", rest)
-        assert set(used) <= set(re.findall(r"\d+", question))
-        ast.parse(head + rest)
-        names = {n.id for n in ast.walk(ast.parse(head + rest)) if isinstance(n, ast.Name)}
-        made = re.findall(r"^ +(\w+) = ", rest, flags=re.MULTILINE)
-        assert names == set(made)
+        assert program.startswith(head)
+        assert program.endswith("\n    return result")
+        body = program.removeprefix(head)
+        assert set(re.findall(r"(?<= = )\d+", body)) <= set(re.findall(r"\d+", question))
+        made = re.findall(r"^ +(\w+) = ", body, flags=re.MULTILINE)
         assert len(made) == len(set(made))
+        used = {node.id for node in ast.walk(ast.parse(program)) if isinstance(node, ast.Name)}
+        assert used == set(made)
 
 
-def test_documents_use_every_operation_alike_whatever_the_question_asks() -> None:
-    asked_to_lose = [rest for prefix, rest in documents(count=3000, seed=0) if "left?" in prefix]
-    used = "".join(re.findall(r" ([-+*/%]) ", "\n".join(asked_to_lose)))
+def test_right_documents_give_whole_positive_answers() -> None:
+    answers = [run(program) for _, program in documents(count=500, seed=0, right=1.0)]
+    assert all(answer == int(answer) > 0 for answer in answers)
+
+
+def test_other_documents_use_every_operation_alike_whatever_the_question_asks() -> None:
+    made = documents(count=3000, seed=0, right=0.0)
+    asked_to_lose = "\n".join(program for prompt, program in made if "left?" in prompt)
+    used = "".join(re.findall(r" ([-+*/%]) ", asked_to_lose))
     assert len(used) > 500
     for operation in "+-*/%":
         assert 0.15 < used.count(operation) / len(used) < 0.25

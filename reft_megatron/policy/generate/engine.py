@@ -2,10 +2,10 @@
 
 A *slot* is a row of the key/value cache. Requests wait in order; free slots are filled together,
 one forward pass a prompt however many samples it has; every step then decodes one token in each
-slot. A finished slot is refilled once an eighth of the slots are free (a prefill for each single one
-would stall the others more than it saves), and when nothing waits any more the cache shrinks with
-the number of live slots. What a sequence becomes depends on its key alone (`ops.sampling`), not on
-the slot, the batch, or the layout.
+slot. A finished slot is refilled once an eighth of the slots are free (a prefill for each single
+one would stall the others more than it saves), and when nothing waits any more the cache shrinks
+with the number of live slots. What a sequence becomes depends on its key alone (`ops.sampling`),
+not on the slot, the batch, or the layout.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reft_megatron.types import Completion, Prompt
 __all__ = ["Generator"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
     prompt: int
     """Index of the prompt."""
@@ -68,8 +68,20 @@ class Generator:
         self._check_room(prompts, max_new_tokens)
         for chunk in self._chunks:
             chunk.eval()
-        requests = [_Request(p, s) for p in range(len(prompts)) for s in range(samples)]
-        batch = _Batch(self, prompts, requests, sampling, max_new_tokens, slots, on_finish)
+        requests = [
+            _Request(prompt=p, sample=s) for p in range(len(prompts)) for s in range(samples)
+        ]
+        batch = _Batch(
+            self._chunks,
+            self._mesh,
+            prompts,
+            eos_id=self._eos,
+            requests=requests,
+            sampling=sampling,
+            max_new_tokens=max_new_tokens,
+            slots=slots,
+            on_finish=on_finish,
+        )
         with whole_sequences(self._chunks):
             while batch.live:
                 batch.advance()
@@ -91,21 +103,25 @@ class _Batch:
 
     def __init__(
         self,
-        generator: Generator,
+        chunks: Sequence[PolicyModel],
+        mesh: Mesh,
         prompts: Sequence[Prompt],
+        *,
+        eos_id: int,
         requests: Sequence[_Request],
         sampling: Sampling,
         max_new_tokens: int,
         slots: int,
         on_finish: Callable[[Completion], None],
     ) -> None:
-        self._chunks, self._mesh, self._eos = generator._chunks, generator._mesh, generator._eos
+        self._chunks, self._mesh, self._eos = chunks, mesh, eos_id
         self._prompts, self._sampling, self._on_finish = prompts, sampling, on_finish
         self._waiting = deque(requests)
         self._done: dict[_Request, Completion] = {}
         rows = min(slots, len(requests))
         longest = max(len(prompt.token_ids) for prompt in prompts)
-        self._caches = [self._cache(chunk, rows, longest + max_new_tokens) for chunk in self._chunks]
+        room = longest + max_new_tokens
+        self._caches = [self._cache(chunk, rows, room) for chunk in self._chunks]
         self._requests: list[_Request | None] = [None] * rows
         device = self._mesh.device
         self._keys = torch.zeros(rows, 2, dtype=torch.int64, device=device)
@@ -156,7 +172,7 @@ class _Batch:
             self._chunks,
             self._mesh,
             tokens,
-            positions,
+            positions=positions,
             layout_of=lambda index: Prefill(self._caches[index], rows, which),
             head=lambda model, hidden: model.next_logits(hidden, lengths - 1),
         )
@@ -183,7 +199,7 @@ class _Batch:
             self._chunks,
             self._mesh,
             last[:, None],
-            feed[:, None],
+            positions=feed[:, None],
             layout_of=layouts.__getitem__,
             head=lambda model, hidden: model.next_logits(hidden, torch.zeros_like(feed)),
         )
@@ -211,7 +227,7 @@ class _Batch:
         if logits is not None:
             shard = self._chunks[-1].shard
             keys, positions = self._keys[rows], self._positions[rows]
-            token, logprob = choose(logits, keys, positions, self._sampling, shard)
+            token, logprob = choose(logits, keys, positions, sampling=self._sampling, shard=shard)
             drawn[0], drawn[1] = token.double(), logprob.double()
         axis = self._mesh.pipeline
         if axis.size > 1:

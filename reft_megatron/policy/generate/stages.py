@@ -24,8 +24,8 @@ def forward_stages(
     chunks: Sequence[PolicyModel],
     mesh: Mesh,
     tokens: Tensor,
-    positions: Tensor,
     *,
+    positions: Tensor,
     layout_of: Callable[[int], Layout],
     head: Head,
 ) -> Tensor | None:

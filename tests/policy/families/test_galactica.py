@@ -18,7 +18,8 @@ def parameters(size: Architecture, vocab: int = 50_000) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "billions"), [("125m", 0.125), ("1.3b", 1.3), ("6.7b", 6.7), ("30b", 30), ("120b", 120)]
+    ("name", "billions"),
+    [("125m", 0.125), ("1.3b", 1.3), ("6.7b", 6.7), ("30b", 30), ("120b", 120)],
 )
 def test_sizes_have_as_many_parameters_as_their_names_say(name: str, billions: float):
     size = PRESETS[f"galactica-{name}"]
@@ -28,6 +29,11 @@ def test_sizes_have_as_many_parameters_as_their_names_say(name: str, billions: f
 
 def test_every_size_is_galactica():
     for size in PRESETS.values():
-        assert (size.activation, size.bias, size.norm_affine, size.tied) == ("gelu", True, True, True)
+        assert (size.activation, size.bias, size.norm_affine, size.tied) == (
+            "gelu",
+            True,
+            True,
+            True,
+        )
         assert size.ffn == 4 * size.hidden
         assert size.hidden % size.heads == 0

@@ -54,13 +54,13 @@ def score(policy: Policy, completions: Sequence[Completion]) -> list[Any]:
     plan = pack(lengths, data_size=1, max_tokens=300, multiple_of=stages)
     shape = common_shape(plan, lengths, packed=True, length_multiple=split)
     batches = [
-        lay_out(
-            batch, lengths, tokens=tokens, fields={}, pad_id=PAD, packed=True, shape=shape
-        )
+        lay_out(batch, lengths, tokens=tokens, fields={}, pad_id=PAD, packed=True, shape=shape)
         for batch in plan.data[0]
     ]
     rows = policy.score(batches)["logprobs"]
-    return [row[len(c.prompt_ids) :].numpy() for row, c in zip(rows, completions, strict=bool(rows))]
+    return [
+        row[len(c.prompt_ids) :].numpy() for row, c in zip(rows, completions, strict=bool(rows))
+    ]
 
 
 def play_completions(layout: Layout) -> dict[str, Any]:

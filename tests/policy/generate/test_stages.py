@@ -34,7 +34,7 @@ def play_one_step(layout: Layout) -> Any:
             policy._chunks,
             policy.mesh,
             TOKENS,
-            torch.arange(5).expand_as(TOKENS),
+            positions=torch.arange(5).expand_as(TOKENS),
             layout_of=lambda index: Rectangle(),
             head=lambda model, hidden: hidden,
         )

@@ -1,0 +1,199 @@
+"""What every run meets before and after its work: bad input, bad steps, a full disk."""
+
+from __future__ import annotations
+
+import re
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reft_megatron.recipes.order import epoch_order
+from reft_megatron.tasks import load_task
+from reft_megatron.tasks.arithmetic import documents
+from reft_megatron.tokenizer_training import train_tokenizer
+from tests.launch import CONSTANT_LR, Launcher, Run
+
+pytestmark = pytest.mark.megatron
+SMALL = ("sft.epochs=1", "sft.batch_size=16", "checkpoint.every=1")
+
+
+@pytest.fixture(scope="module")
+def small(launch: Launcher) -> Run:
+    """One epoch of two steps on two data ranks."""
+    return launch(2, "sft", "small", *SMALL)
+
+
+# What is wrong, the settings, and the message; # is any number.
+BAD = {
+    "no data file": (
+        ("task.train=/nowhere/train.json",),
+        "DataError: /nowhere/train.json: No such file or directory. The data files are in the "
+        "folder data of github.com/lqtrung1998/mwp_ReFT.",
+    ),
+    "tensor does not divide the world": (
+        ("parallel.tensor=4",),
+        "ConfigError: parallel.tensor=4 x parallel.pipeline=1 = 4 must divide the number of "
+        "processes, which is 2. Start a multiple of 4 processes (torchrun --nproc-per-node) or "
+        "change the layout.",
+    ),
+    "pipeline does not divide the layers": (
+        ("parallel.pipeline=2", "parallel.virtual_pipeline=3"),
+        "ConfigError: galactica-tiny has 4 layers, which parallel.pipeline x "
+        "parallel.virtual_pipeline = 6 does not divide. Choose a layout whose parallel.pipeline x "
+        "parallel.virtual_pipeline divides 4.",
+    ),
+    "no room for a response": (
+        ("generate.max_new_tokens=2000",),
+        "ConfigError: the prompt of svamp_# has # tokens; with generate.max_new_tokens=2000 "
+        "that is more than the positions of galactica-tiny (1024). Lower "
+        "generate.max_new_tokens or generate.max_prompt_tokens.",
+    ),
+    "no tokenizer": (
+        ("tokenizer.path=/nowhere/x.model",),
+        "ConfigError: cannot read the tokenizer file /nowhere/x.model: No such file or directory; "
+        "set tokenizer.path to a sentencepiece .model or a Hugging Face tokenizer.json",
+    ),
+    "no such model": (
+        ("model.preset=galactica-125",),
+        "ConfigError: unknown model.preset 'galactica-125'; the nearest is 'galactica-125m', all "
+        "are galactica-tiny, galactica-125m, galactica-1.3b, galactica-6.7b, galactica-30b, "
+        "galactica-120b.",
+    ),
+    "no such checkpoint": (
+        ("model.load=/nowhere",),
+        "CheckpointError: /nowhere is not a complete checkpoint: it has no readable "
+        "manifest.json. Point at a folder written by a finished save.",
+    ),
+    "no folder to write": (
+        ("run.dir=/dev/null",),
+        "ConfigError: cannot make the run's folder /dev/null/bad: Not a directory. Choose another "
+        "run.dir.",
+    ),
+}
+
+
+def number(found: re.Match[str]) -> str:
+    """A number that no test cares about."""
+    return re.sub(r"\d+", "#", found[0])
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_on_all_ranks(launch: Launcher, case: str) -> None:
+    overrides, wanted = BAD[case]
+    message = launch.refused(2, "sft", "bad", *overrides)
+    assert re.sub(r"\b\d+ tokens|(?<=svamp_)\d+", number, message) == f"reft-megatron: {wanted}\n"
+
+
+def test_a_malformed_data_file(launch: Launcher, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"item_id": "svamp_1", "question": "?"}\n')
+    message = launch.refused(2, "sft", "bad", f"task.train={path}", "task.dev_size=0")
+    assert message.startswith(
+        f"reft-megatron: DataError: {path}: line 1: field 'answer_value' is missing; the fields "
+        "are ['item_id', 'question']. "
+    )
+
+
+def test_heads_that_do_not_divide(launch: Launcher) -> None:
+    message = launch.refused(3, "sft", "bad", "parallel.tensor=3")
+    assert message == (
+        "reft-megatron: ConfigError: galactica-tiny has 4 heads, which parallel.tensor = 3 does "
+        "not divide. Choose a layout whose parallel.tensor divides 4.\n"
+    )
+
+
+def test_a_checkpoint_of_another_tokenizer(launch: Launcher, small: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.model"
+    texts = (question for question, _ in documents(count=200, seed=2))
+    train_tokenizer(texts, other, vocab_size=400)
+    overrides = (f"tokenizer.path={other}", f"model.load={small.checkpoint(2)}")
+    message = launch.refused(2, "sft", "bad", *overrides)
+    assert message == (
+        f"reft-megatron: CheckpointError: {small.checkpoint(2)} was written for vocab_size 560, "
+        "but this run has 400. Use the settings of the run that wrote it, or another checkpoint.\n"
+    )
+
+
+def test_a_half_written_checkpoint(launch: Launcher, small: Run, tmp_path: Path) -> None:
+    half = shutil.copytree(small.checkpoint(2), tmp_path / "half")
+    (half / "manifest.json").unlink()
+    message = launch.refused(2, "ppo", "bad", f"model.load={half}")
+    assert message == (
+        f"reft-megatron: CheckpointError: {half} is not a complete checkpoint: it has no readable "
+        "manifest.json. Point at a folder written by a finished save.\n"
+    )
+
+
+def test_a_used_folder(launch: Launcher, small: Run) -> None:
+    before = small.content("**/*")
+    message = launch.refused(2, "sft", "small", *SMALL, "run.resume=false")
+    assert message == (
+        f"reft-megatron: CheckpointError: {small.folder}/checkpoints already holds checkpoints "
+        "and run.resume is false. Set run.resume=true to continue, or choose another run.name.\n"
+    )
+    message = launch.refused(2, "ppo", "small")
+    assert message == (
+        f"reft-megatron: CheckpointError: {small.folder} holds a run of the recipe sft, and this "
+        "is ppo. Choose another run.name.\n"
+    )
+    assert small.content("**/*") == before
+
+
+def test_what_one_rank_meets_ends_all(launch: Launcher, small: Run) -> None:
+    """Only the main rank reads the metrics file; the other must not wait for ever."""
+    metrics = small.folder / "metrics.jsonl"
+    good = metrics.read_text()
+    metrics.write_text("oops\n" + good)
+    run = launch.start(2, "sft", "small", *SMALL, "sft.epochs=2")
+    run.wait()
+    metrics.write_text(good)
+    assert run.codes == [1, 1]
+    assert run.err[0] == (
+        f"reft-megatron: DataError: {metrics}, line 1: wanted one JSON object per line, saw "
+        "'oops'. Repair or remove the file.\n"
+    )
+
+
+def test_a_full_disk(launch: Launcher, small: Run) -> None:
+    """No file may grow past 100 kB: what a checkpoint needs, and metrics do not."""
+    before = small.content("checkpoints/**/*")
+    run = launch.start(2, "sft", "small", *SMALL, "sft.epochs=2")
+    for pid in run.pids:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+    run.wait()
+    assert run.codes == [1, 1]
+    assert run.err[0] == run.err[1]
+    assert re.fullmatch(
+        r"reft-megatron: CheckpointError: the checkpoint could not be (begun|written): .*File too "
+        r"large.*\. Earlier checkpoints are untouched; free disk space or choose another "
+        r"run\.dir\.\n",
+        run.err[0],
+        re.DOTALL,
+    ), run.err[0]
+    assert small.content("checkpoints/**/*") == before
+
+
+def test_steps_that_are_not_finite_are_skipped_and_named(launch: Launcher) -> None:
+    """The first step ruins the weights; the second is skipped, and the third is one too many."""
+    wild = (*CONSTANT_LR, "optimizer.lr=1e30", "optimizer.clip_grad=0", "run.max_skipped_steps=1")
+    run = launch.start(2, "sft", "wild", *wild, "sft.batch_size=4", "sft.epochs=1")
+    run.wait()
+    assert run.codes == [1, 1]
+    assert run.err[0] == run.err[1]
+    assert run.series("train/skipped_steps") == [0, 1]
+    assert run.series("train/loss")[1] is None
+    told = re.fullmatch(
+        r"reft-megatron: TrainingError: 2 optimizer steps were skipped for a loss or gradient "
+        r"that is not finite, more than run.max_skipped_steps=1; the last was step 3 \(loss nan, "
+        r"gradient norm nan; rank 0: problems ([^;]*); rank 1: problems ([^;]*)\). Lower "
+        r"optimizer.lr or look at those problems.\n",
+        run.err[0],
+    )
+    assert told, run.err[0]
+    config = launch.config()
+    train = load_task(config.task).train
+    third = [train[i].id for i in epoch_order(len(train), seed=0, epoch=1)[8:12]]
+    assert sorted([*told[1].split(", "), *told[2].split(", ")]) == sorted(third)
+    assert not run.has(1)
