@@ -1,9 +1,11 @@
 """Pre-train: a base model for the shipped task.
 
 ReFT starts from a pre-trained model, and a laptop has none. So this recipe makes one: language
-modelling on generated documents that share the task's language (questions, programs that copy their
-numbers and follow their form) but not its answers: operations and operands are random. Part of the
-documents are random token strings repeated, which teach copying, the skill that all else needs.
+modelling on generated documents in the task's language, none of whose questions is in any split.
+They are of mixed quality, as a crawl of the web is: a share of the programs is right, the others
+copy the numbers and then do anything with them. Part of the documents are random token strings
+repeated, which teach copying, the skill that all else needs.
+
 Documents are a function of (seed, step); nothing else is carried from step to step.
 """
 
