@@ -29,7 +29,8 @@ RECIPES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse `arguments` (default: the process's own), run the recipe, return the exit code."""
-    parsed = _parser().parse_args(arguments)
+    # Intermixed, so that settings may follow `--config FILE`.
+    parsed = _parser().parse_intermixed_args(arguments)
     try:
         config = load_config(parsed.config, parsed.overrides)
     except ReftError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -211,11 +212,21 @@ def differences(one: Run, other: Run, step: int) -> list[str]:
     """Files in which two runs' checkpoints of a step differ, their names and folders apart."""
     manifests = [read(run.checkpoint(step) / "manifest.json")["files"] for run in (one, other)]
     metas = [read(run.checkpoint(step) / "meta.json") for run in (one, other)]
-    for manifest, meta in zip(manifests, metas, strict=True):
+    indices = [pickle.loads(_index(run, step).read_bytes()) for run in (one, other)]
+    for manifest, meta, index in zip(manifests, metas, indices, strict=True):
         del manifest["meta.json"], meta["extra"]["config"]["run"]
+        # torch names every save with a random id.
+        del manifest["weights/.metadata"]
+        index.storage_meta = None
     names = {name for manifest in manifests for name in manifest}
     found = [name for name in names if manifests[0].get(name) != manifests[1].get(name)]
-    return sorted([*found, *(["meta.json"] if metas[0] != metas[1] else [])])
+    found += ["meta.json"] if metas[0] != metas[1] else []
+    found += ["weights/.metadata"] if indices[0] != indices[1] else []
+    return sorted(found)
+
+
+def _index(run: Run, step: int) -> Path:
+    return run.checkpoint(step) / "weights" / ".metadata"
 
 
 def read(path: Path) -> Any:

@@ -123,11 +123,14 @@ def _write_completions(
 def _told(rollout: Rollout | None) -> dict[str, Any]:
     """What became of a problem; None if its prompt was too long, or the checker failed."""
     if rollout is None:
-        return {"completion": "", "verdict": "not asked or not judged"}
+        text, verdict, detail, value, reward = "", "not asked or not judged", "", None, 0.0
+    else:
+        text, verdict = rollout.text, rollout.verdict.reason.value
+        detail, value, reward = rollout.verdict.detail, rollout.verdict.value, rollout.reward
     return {
-        "completion": rollout.text,
-        "verdict": rollout.verdict.reason.value,
-        "detail": rollout.verdict.detail,
-        "value": rollout.verdict.value,
-        "reward": rollout.reward,
+        "completion": text,
+        "verdict": verdict,
+        "detail": detail,
+        "value": value,
+        "reward": reward,
     }

@@ -14,6 +14,7 @@ from reft_megatron.recipes.evaluate import _accuracy, _vote
 from reft_megatron.types import Completion, Problem, Reason, Rollout, Verdict
 from tests.launch import Launcher, Run
 
+UNASKED = "not asked or not judged"
 METRICS = {"dev_accuracy": "top1", "vote_accuracy": "vote"}
 CHECKED = ("evaluate.split=dev", "evaluate.samples=3")
 
@@ -103,10 +104,15 @@ def test_a_prompt_too_long_counts_as_wrong(launch: Launcher, warm: Run, checked:
     wanted = completions(checked)
     for row in wanted:
         if lengths[row["id"]] > limit:
-            row.update(completion="", verdict="not asked or not judged")
-            del row["detail"], row["value"], row["reward"]
+            row |= {
+                "completion": "",
+                "verdict": UNASKED,
+                "detail": "",
+                "value": None,
+                "reward": 0.0,
+            }
     assert completions(run) == wanted
-    assert 0 < sum("value" in row for row in wanted) < 8
+    assert 0 < [row["verdict"] for row in wanted].count(UNASKED) < 8
     assert run.summary["top1"] == sum(row["verdict"] == "correct" for row in wanted) / 8
 
 

@@ -131,9 +131,7 @@ def test_the_first_update_is_on_policy(launch: Launcher, settings: tuple[str, ..
     """One update, no KL term, and the longer prompts left out."""
     lean = ("ppo.iterations=1", "ppo.updates_per_batch=1", "ppo.kl_coef=0")
     lengths = list(launch.prompt_lengths("train").values())
-    run = launch(
-        1, "ppo", "lean", *settings, *lean, f"generate.max_prompt_tokens={min(lengths)}"
-    )
+    run = launch(1, "ppo", "lean", *settings, *lean, f"generate.max_prompt_tokens={min(lengths)}")
     assert run.series("policy/ratio") == [pytest.approx(1, abs=1e-5)]
     assert run.series("policy/approx_kl") == [pytest.approx(0, abs=1e-6)]
     assert run.series("policy/clip_fraction") == [0]
