@@ -39,7 +39,6 @@ BASE = (
     # The softmax does not feel a key's bias, whose gradient is rounding alone. With a smaller
     # epsilon Adam would make steps of it, different ones at every layout.
     "optimizer.eps=1e-6",
-    "optimizer.micro_batch_tokens=128",
     "generate.max_new_tokens=24",
     "generate.slots=16",
 )
@@ -272,7 +271,7 @@ def make_batches(
     fields: dict[str, dict[str, np.ndarray[Any, Any]]],
     *,
     packed: bool = True,
-    max_tokens: int = 128,
+    max_tokens: int = 260,
 ) -> list[MicroBatch]:
     """This rank's micro-batches of the recorded batch, through the rollout buffer."""
     buffer = _buffer(policy, max_tokens=max_tokens)
@@ -283,7 +282,7 @@ def make_batches(
 
 
 def scores_by_problem(
-    policy: Policy, *, packed: bool = True, max_tokens: int = 128
+    policy: Policy, *, packed: bool = True, max_tokens: int = 260
 ) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """What the policy says of this data rank's rollouts; empty before the last stage."""
     buffer = _buffer(policy, max_tokens=max_tokens)

@@ -90,7 +90,7 @@ def test_recomputation_keeps_less(alone, fields):
 def play_bf16(layout: Layout, fields: Any) -> tuple[list[StepStats], list[Any], list[str], float]:
     policy = open_policy(layout, "model.precision=bf16")
     batches = make_batches(policy, fields)
-    stats = [policy.update(batches, loss=PPO) for _ in range(3)]
+    stats = [policy.update(batches, loss=PPO) for _ in range(2)]
     kinds = sorted({str(p.dtype) for chunk in policy._chunks for p in chunk.parameters()})
     inner = policy._optimizer.optimizer
     masters = {p.dtype for group in inner.param_groups for p in group["params"]}

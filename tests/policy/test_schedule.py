@@ -21,7 +21,7 @@ def loss_of(batch: MicroBatch, output: torch.Tensor) -> tuple[torch.Tensor, floa
 def play_micro_batches(layout: Layout, fields: Any) -> tuple[list[float], ...]:
     """Losses of six equal micro-batches, losses of different ones, and those forward only."""
     policy = open_policy(layout)
-    batches = make_batches(policy, fields)
+    batches = make_batches(policy, fields, max_tokens=128)
 
     def losses(of: list[MicroBatch]) -> list[float]:
         for chunk in policy._wrapped:
