@@ -99,8 +99,8 @@ def test_a_malformed_data_file(launch: Launcher, tmp_path: Path) -> None:
 def test_heads_that_do_not_divide(launch: Launcher) -> None:
     message = launch.refused(3, "sft", "bad", "parallel.tensor=3")
     assert message == (
-        "reft-megatron: ConfigError: galactica-tiny has 4 attention heads, which parallel.tensor = 3 "
-        "does not divide. Choose a layout whose parallel.tensor divides 4.\n"
+        "reft-megatron: ConfigError: galactica-tiny has 4 attention heads, which parallel.tensor "
+        "= 3 does not divide. Choose a layout whose parallel.tensor divides 4.\n"
     )
 
 
