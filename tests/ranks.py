@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-TIMEOUT_S = 180
+TIMEOUT_S = 300
 GRACE_S = 5.0
 
 

@@ -4,11 +4,14 @@ Six verbs cross it: build, generate, score, update, save, load (`Policy`). Impor
 first makes Megatron runnable on a machine without a GPU (see `policy.device`).
 """
 
+import logging
 import warnings
 
 from reft_megatron.policy.device import answer_cuda_calls
 
 answer_cuda_calls()
+# Megatron 0.19 logs advice to those who call it, which is not for those who call us.
+logging.getLogger("megatron").setLevel(logging.ERROR)
 with warnings.catch_warnings():
     # Megatron announces each optional package it goes without; `doctor` tells that better.
     warnings.simplefilter("ignore")

@@ -143,7 +143,7 @@ def test_the_first_update_is_on_policy(launch: Launcher, settings: tuple[str, ..
 def test_steps_that_blow_up_are_named(launch: Launcher, settings: tuple[str, ...]) -> None:
     """The first update applies and ruins the weights; the next two are skipped."""
     wild = ("optimizer.lr=1e30", "optimizer.clip_grad=0", "run.max_skipped_steps=1")
-    run = launch.start(2, "ppo", "wild", *settings, *wild, "ppo.iterations=9")
+    run = launch.start(2, "ppo", "wild-ppo", *settings, *wild, "ppo.iterations=9")
     run.wait()
     assert run.codes == [1, 1]
     assert run.err[0] == run.err[1]

@@ -178,7 +178,7 @@ def test_a_full_disk(launch: Launcher, small: Run) -> None:
 def test_steps_that_are_not_finite_are_skipped_and_named(launch: Launcher) -> None:
     """The first step ruins the weights; the second is skipped, and the third is one too many."""
     wild = (*CONSTANT_LR, "optimizer.lr=1e30", "optimizer.clip_grad=0", "run.max_skipped_steps=1")
-    run = launch.start(2, "sft", "wild", *wild, "sft.batch_size=4", "sft.epochs=1")
+    run = launch.start(2, "sft", "wild-sft", *wild, "sft.batch_size=4", "sft.epochs=1")
     run.wait()
     assert run.codes == [1, 1]
     assert run.err[0] == run.err[1]
