@@ -77,9 +77,12 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     does for CodeLlama: pad 1 is `<s>`), or with its end-of-sequence token where it has neither.
 
     Raises:
-        ConfigError: the file is missing, is not a tokenizer, or has no end-of-sequence token.
+        ConfigError: no file is named, it is missing, is not a tokenizer, or has no
+            end-of-sequence token.
     """
     path = Path(path)
+    if not path.name:
+        raise ConfigError(f"no tokenizer: set tokenizer.path to {_WANTED}")
     try:
         content = path.read_bytes()
     except OSError as error:

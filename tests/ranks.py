@@ -67,6 +67,8 @@ def serve() -> None:
     """The forking end: answer requests on standard input until it closes."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever the engine prints must not come between the answers
+    # Before any test file can import Megatron, which must find its CUDA calls answered.
+    importlib.import_module("reft_megatron.policy")
     while True:
         try:
             world, module, name, args = pickle.load(requests)

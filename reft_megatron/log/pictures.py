@@ -171,9 +171,7 @@ PICTURES: tuple[Picture, ...] = (
         "norm are clipped and harmless when rare.",
         panels=(
             _alone("train/loss", "Training loss"),
-            _alone("eval/dev_loss", "Held-out loss"),
             _alone("train/grad_norm", "Gradient norm"),
-            _alone("train/param_norm", "Parameter norm"),
             _alone("train/lr", "Learning rate"),
         ),
     ),
@@ -186,7 +184,7 @@ PICTURES: tuple[Picture, ...] = (
         panels=(
             _alone("faults/executor", "Executor faults"),
             _alone("train/skipped_steps", "Skipped steps so far"),
-            _alone("prompts/dropped", "Dropped prompts so far"),
+            _alone("prompts/dropped", "Training problems left out"),
             Panel(
                 title="Sampler against trainer",
                 lines={"mismatch/mean": "mean", "mismatch/max": "max"},

@@ -32,7 +32,6 @@ _TILES = {
     "kl/sequence": "KL per response",
     "value/explained_variance": "Explained variance",
     "response/length": "Response length",
-    "eval/dev_loss": "Held-out loss",
     "train/loss": "Training loss",
 }
 _NUM_COMPLETIONS = 12

@@ -108,14 +108,14 @@ def test_the_table_shows_what_was_last_recorded(
     with RunLog(tmp_path, quiet(), main=True) as log:
         log.record(2, {"train/loss": 9.0, "eval/dev_accuracy": 0.5})
         log.record(3, {"train/loss": 0.25, "verdict/correct": 0.4, "verdict/timeout": 0.0})
-        log.record(3, {"reward/mean": 0.43, "train/tokens": 12345, "faults/executor": 0})
+        log.record(3, {"reward/mean": 0.43, "train/epoch": 12345, "faults/executor": 0})
         log.table(3, 10)
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert [line for line in lines if line.isascii()] == [
         "step 3 of 10",
         "  reward    mean=0.43",
         "  verdict   correct=40.0%",
-        "  train     loss=0.25   tokens=12,345",
+        "  train     loss=0.25   epoch=12,345",
     ]
 
 

@@ -66,7 +66,7 @@ def test_timings_are_told_apart():
     ("name", "value", "text"),
     [
         ("reward/accuracy", 0.4123, "41.2%"),
-        ("train/tokens", 123456.0, "123,456"),
+        ("train/epoch", 123456.0, "123,456"),
         ("response/length", 23.287, "23.29"),
         ("train/lr", 3e-7, "3e-07"),
         ("value/explained_variance", -0.5, "-0.5"),

@@ -8,7 +8,7 @@ from reft_megatron.log.metrics import GLOSSARY
 from reft_megatron.log.pictures import PICTURES
 
 # No curve of their own: numbers that only grow, the line over the areas, a number of one moment.
-WITHOUT_CURVE = {"train/epoch", "train/tokens", "time/iteration", "eval/train_accuracy"}
+WITHOUT_CURVE = {"train/epoch", "time/iteration", "eval/train_accuracy"}
 
 
 def drawn() -> list[str]:

@@ -10,6 +10,7 @@ from megatron.core.transformer.enums import AttnMaskType
 from torch import Tensor
 
 from reft_megatron.config import ModelConfig, ParallelConfig
+from reft_megatron.policy import join
 from reft_megatron.policy.attention import (
     Cache,
     Cached,
@@ -139,3 +140,23 @@ def test_dropout_drops_in_training_only():
     assert not torch.allclose(runs[0], wanted)
     assert not torch.allclose(runs[0], runs[1])
     torch.testing.assert_close(core.eval()(*qkv, None, attention_bias=Rectangle()), wanted)
+
+
+def play_dropping() -> tuple[Tensor, float]:
+    """Attention with dropout of the same heads on each rank, and the next common random number."""
+    mesh = join(ParallelConfig(tensor=2), seed=0, timeout_s=300, threads=1)
+    core = CoreAttention(
+        config=config(0.5),
+        layer_number=1,
+        attn_mask_type=AttnMaskType.causal,
+        attention_type="self",
+    ).train()
+    out = core(*draw(9, mesh.tensor.size), None, attention_bias=Rectangle())
+    return out.detach(), torch.rand(()).item()
+
+
+@pytest.mark.megatron
+def test_tensor_ranks_drop_differently_and_stay_in_step(ranks):
+    (one, its_next), (other, the_others) = ranks(2, play_dropping)
+    assert not torch.equal(one, other), "they hold different heads"
+    assert its_next == the_others, "what they hold in common must stay equal"
