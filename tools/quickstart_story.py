@@ -26,8 +26,8 @@ from reft_megatron.log.story import Stage, side_by_side, write_story_report
 _MEANINGS = {
     "base": (
         "base",
-        "Random weights, then language modelling on generated documents: it has seen questions "
-        "and programs, but never a program that answers its question.",
+        "Random weights, then language modelling on generated documents of mixed quality: three "
+        "programs in four answer their question, and no question is one of the test.",
     ),
     "warmup": (
         "warm-up",

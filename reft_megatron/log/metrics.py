@@ -98,7 +98,7 @@ _ROWS = (
     ("eval/test_accuracy", "share", "Test problems answered right, greedy; selects nothing"),
     ("eval/vote_accuracy", "share", "Problems whose majority answer over the samples is right"),
     ("faults/executor", "verdicts", "Executor faults in the iteration, after one retry each"),
-    ("prompts/dropped", "prompts", "Training problems left out: their prompts are too long; never cut"),
+    ("prompts/dropped", "prompts", "Training problems left out, as their prompts are too long"),
     ("mismatch/mean", "nats", "Mean absolute difference of sampler's and trainer's log-probs"),
     ("mismatch/max", "nats", "Largest absolute difference of sampler's and trainer's log-probs"),
     ("time/generate", "s", "Sampling completions"),

@@ -35,9 +35,10 @@ def join(parallel: ParallelConfig, *, seed: int, timeout_s: int, threads: int = 
     else:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(threads or max(1, cores // local_world))
-    if not dist.is_initialized():
+    if dist.is_initialized():
+        _forget_groups()
+    else:
         _start(world, timeout_s)
-    parallel_state.destroy_model_parallel()
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
@@ -96,6 +97,15 @@ def _start(world: int, timeout_s: int) -> None:
         )
     else:
         dist.init_process_group(backend, timeout=timeout)
+
+
+def _forget_groups() -> None:
+    """End all groups but the world's: Megatron only forgets them, and each keeps three threads."""
+    parallel_state.destroy_model_parallel()
+    world = dist.distributed_c10d._get_default_group()
+    for group in list(dist.distributed_c10d._world.pg_map):
+        if group is not world:
+            dist.destroy_process_group(group)
 
 
 def _mesh(parallel: ParallelConfig, world: int) -> Mesh:

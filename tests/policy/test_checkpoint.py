@@ -13,6 +13,7 @@ import pytest
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy import Policy, join
+from reft_megatron.policy.checkpoint import check_identity
 from tests.policy.scene import (
     LAYOUTS,
     ONE,
@@ -215,6 +216,18 @@ def test_another_model_is_refused(saved: Path):
     assert refusal(saved, foreign) == (
         f"{saved} was written for tokenizer '0123456789abcdef', but this run has "
         "'ffffffffffffffff'. Use the settings of the run that wrote it, or another checkpoint."
+    )
+
+
+def test_another_preset_is_refused(saved: Path):
+    meta = json.loads((saved / "meta.json").read_text())
+    ours = {**meta, "architecture": "another"}
+    with pytest.raises(CheckpointError) as caught:
+        check_identity(saved, meta, ours, same_layout=False)
+    assert str(caught.value) == (
+        f"{saved} was written for architecture {meta['architecture']!r}, but this run has "
+        f"{ours['architecture']!r}. Use the settings of the run that wrote it, or another "
+        "checkpoint."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -56,6 +57,11 @@ def play_layouts() -> list[Any]:
         assert engine == tuple(axis.rank for axis in axes.values())
         total = mesh.world.sum(torch.ones(())).item()
         seen.append(({name: axis.ranks for name, axis in axes.items()}, total))
+    threads = []
+    for _ in range(3):
+        join(ParallelConfig(), seed=0, timeout_s=300, threads=1)
+        threads.append(len(os.listdir("/proc/self/task")))
+    assert threads[0] == threads[2], "each group of the engine has threads"
     seen.append((main_process(), torch.get_num_threads()))
     leave()
     leave()
