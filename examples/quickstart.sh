@@ -19,28 +19,41 @@ overrides=("$@")
 # On CPUs even where there is a GPU: the same story on every machine.
 export CUDA_VISIBLE_DEVICES="" OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore
 
-# timed NAME COMMAND ...: run the command and note its seconds.
+# timed NAME COMMAND ...: run the command and note its seconds, also if it fails.
 timed() {
-    local name="$1" start="$SECONDS"
+    local name="$1" start="$SECONDS" code=0
     shift
-    "$@"
+    "$@" || code=$?
     printf '%s\t%s\n' "$name" "$((SECONDS - start))" >> "$RUNS/seconds.tsv"
+    return "$code"
 }
 
-# stage NAME RECIPE [key=value ...]: one run, in the folder $RUNS/NAME.
+# stage NAME RECIPE FROM [key=value ...]: one run, in the folder $RUNS/NAME, from the checkpoint
+# $RUNS/FROM (`-`: random weights).
 stage() {
-    local name="$1" recipe="$2"
-    shift 2
-    if [[ -f "$RUNS/$name/summary.json" ]]; then
+    local name="$1" recipe="$2" from="$3"
+    local done="$RUNS/$name/summary.json"
+    shift 3
+    if [[ "$from" != - ]]; then
+        set -- model.load="$RUNS/$from" "$@"
+        if [[ -f "$done" && "$done" -ot "$RUNS/${from%%/*}/summary.json" ]]; then
+            echo "$RUNS/$name was made from an older ${from%%/*}: remove it to make it again" >&2
+            exit 1
+        fi
+    fi
+    if [[ -f "$done" ]]; then
         echo "== $name: finished before (remove $RUNS/$name to run it again)"
         return
     fi
     echo "== $name"
+    if [[ ! -d "$RUNS/$name" && -f "$RUNS/seconds.tsv" ]]; then
+        sed -i "/^$name\t/d" "$RUNS/seconds.tsv" # of a run that was removed
+    fi
     timed "$name" torchrun --standalone --nproc-per-node "$PROCESSES" -m reft_megatron "$recipe" \
         run.dir="$RUNS" run.name="$name" run.seed="$SEED" task.data_seed="$SEED" \
         tokenizer.path="$RUNS/tokenizer.model" "$@" ${overrides[@]+"${overrides[@]}"} \
         --config "examples/configs/quickstart_$recipe.yaml"
-    if [[ ! -f "$RUNS/$name/summary.json" ]]; then
+    if [[ ! -f "$done" ]]; then
         echo "stopped early: run the same command again to go on" >&2
         exit 1
     fi
@@ -55,14 +68,14 @@ if [[ ! -f "$RUNS/tokenizer.model" ]]; then
         --symbol '\n    result =' --symbol '\n    return result' --output "$RUNS/tokenizer.model"
 fi
 
-stage base pretrain
-stage warmup sft model.load="$RUNS/base/checkpoints/latest"
-stage sft sft model.load="$RUNS/base/checkpoints/latest" sft.stop_after_epoch=0
-stage reft ppo model.load="$RUNS/warmup/checkpoints/latest"
+stage base pretrain -
+stage warmup sft base/checkpoints/latest
+stage sft sft base/checkpoints/latest sft.stop_after_epoch=0
+stage reft ppo warmup/checkpoints/latest
 
-stage base-test evaluate model.load="$RUNS/base/checkpoints/latest"
-stage warmup-test evaluate model.load="$RUNS/warmup/checkpoints/latest"
-stage sft-test evaluate model.load="$RUNS/sft/checkpoints/best"
-stage reft-test evaluate model.load="$RUNS/reft/checkpoints/best"
+stage base-test evaluate base/checkpoints/latest
+stage warmup-test evaluate warmup/checkpoints/latest
+stage sft-test evaluate sft/checkpoints/best
+stage reft-test evaluate reft/checkpoints/best
 
 python tools/quickstart_story.py "$RUNS"

@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(recipe: str, config: Config) -> int:
     """Run one recipe under `config`; returns the exit code.
 
-    An error of this package is printed once, whole; any other with its traceback. Either way the
-    process ends at once: other ranks may be waiting in a collective, and the launcher ends them.
+    An error of this package is printed without its traceback, by every rank that meets it; any
+    other with it. Either way the process ends at once: other ranks may be waiting in a collective,
+    and the launcher ends them (torchrun does; Slurm with `srun --kill-on-bad-exit=1`).
     """
     module = importlib.import_module(f"reft_megatron.recipes.{recipe}")
     try:

@@ -38,7 +38,7 @@ _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 class RunConfig:
     """What the run is called and where it lives."""
 
-    name: str = "run"
+    name: Annotated[str, Field(min_length=1)] = "run"
     """Name of the run; its folder is `<dir>/<name>`."""
     dir: str = "runs"
     """Folder that holds all runs."""
@@ -75,7 +75,7 @@ class ModelConfig:
     """The policy network."""
 
     preset: str = "galactica-tiny"
-    """Named architecture; see `reft-megatron ppo --help` or `policy.families`."""
+    """Architecture: galactica-tiny, -125m, -1.3b, -6.7b, -30b or -120b."""
     load: str = ""
     """Folder of a checkpoint to take the initial weights from; empty starts from random weights."""
     reference: str = ""
@@ -121,7 +121,7 @@ class TaskConfig:
     data_seed: Zero = 0
     """Seed of the generated task."""
     parity: Literal["correct", "reference"] = "correct"
-    """`reference` restores the behaviour of the authors' code wherever it differs."""
+    """`reference` brings back what the authors' code does in the starred rows of limitations.md."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -157,15 +157,15 @@ class GenerateConfig:
     """Sampling."""
 
     max_prompt_tokens: Count = 512
-    """Longer prompts are dropped with a counted warning; never cut (the reference cut at 300)."""
+    """Problems with longer prompts are left out, and counted; never cut (the reference: at 300)."""
     max_new_tokens: Count = 400
     """Response length limit, end-of-sequence included."""
     temperature: Positive = 1.0
-    """Softmax temperature of training rollouts and vote samples."""
+    """Softmax temperature of vote samples; PPO samples from the policy itself, so it wants 1."""
     top_k: Zero = 0
-    """Keep the k likeliest tokens; 0 keeps all."""
+    """Keep the k likeliest tokens; 0 keeps all, which PPO wants."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Keep the smallest set of tokens with this probability mass."""
+    """Keep the smallest set of tokens with this probability mass; 1 keeps all, which PPO wants."""
     slots: Count = 64
     """Sequences decoded at once on one replica."""
 
@@ -179,7 +179,7 @@ class RewardConfig:
     timeout_s: Positive = 10.0
     """Wall-clock limit of one program (the reference's 10 s)."""
     memory_mb: Annotated[int, Field(ge=64)] = 512
-    """Address-space limit of a worker."""
+    """What a program may allocate, on top of the address space of the bare worker, in MiB."""
     max_output_kb: Count = 64
     """Text a program may print before it is stopped."""
     partial: Fraction = 0.1
@@ -281,7 +281,7 @@ class LogConfig:
     wandb_project: str = ""
     """Weights & Biases project; empty does not log there."""
     table_every: Count = 1
-    """Iterations between metric tables on the terminal."""
+    """Iterations, or epochs, between metric tables on the terminal."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -368,14 +368,20 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
     section, dot, name = key.partition(".")
     if not (sign and dot and section and name):
         raise ConfigError(f"an override reads section.key=value, saw {override!r}.")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
     block = tree.setdefault(section, {})
     if not isinstance(block, dict):
         raise ConfigError(f"`{section}` must be a block of settings, saw {block!r:.60}.")
-    block[name] = value
+    block[name] = _value(section, name, text)
+
+
+def _value(section: str, name: str, text: str) -> Any:
+    """`text` as YAML, but as it stands where the setting is a text: `run.name=2024` is a name."""
+    if isinstance(getattr(getattr(Config(), section, None), name, None), str):
+        return text
+    try:
+        return yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        return text
 
 
 def _check_keys(tree: dict[str, Any], kind: type, prefix: str) -> None:

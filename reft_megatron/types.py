@@ -55,6 +55,8 @@ class Prompt:
     """Id of the problem it asks."""
     token_ids: NDArray[np.int32]
     """[P]."""
+    first_sample: int = 0
+    """Number of its first sample: above 0 where a batch holds the problem before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 FLOORS = {
     "types": 0,
     "errors": 0,
+    "files": 0,
     "config": 0,
     "mesh": 0,
     "log": 0,

@@ -59,7 +59,7 @@ def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "section", "name", "value"),
     [
-        ("run.name=", "run", "name", ""),
+        ("model.load=", "model", "load", ""),
         ("run.name=a=b", "run", "name", "a=b"),
         ("run.name={", "run", "name", "{"),
         ("run.resume=false", "run", "resume", False),
@@ -224,3 +224,10 @@ def test_the_hash_changes_with_any_setting() -> None:
 def test_the_hash_is_of_the_value() -> None:
     assert config_hash(load_config(None, ["ppo.lam=0.95"])) == config_hash(Config())
     assert len(config_hash(Config())) == 12
+
+
+def test_a_setting_that_is_a_text_is_taken_as_it_stands() -> None:
+    config = load_config(None, ["run.name=2024-01-02", "run.dir=on", "model.load=1e3"])
+    assert (config.run.name, config.run.dir, config.model.load) == ("2024-01-02", "on", "1e3")
+    with pytest.raises(ConfigError, match=r"run\.name: String should have at least 1 character"):
+        load_config(None, ["run.name="])

@@ -45,7 +45,7 @@ def bare(command: str) -> list[str]:
     while words and re.fullmatch(r"\w+=\S*", words[0]):
         words.pop(0)
     if words[:1] == ["srun"]:
-        words.pop(0)
+        words = [word for word in words[1:] if word != "--kill-on-bad-exit=1"]
     if words[:2] == ["torchrun", "--nproc-per-node"]:
         words = words[3:]
         words = (

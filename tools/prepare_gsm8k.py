@@ -22,6 +22,7 @@ from rich.table import Table
 
 from reft_megatron.config import RewardConfig
 from reft_megatron.errors import DataError, ReftError
+from reft_megatron.files import write_whole
 from reft_megatron.rewards import Judge
 from reft_megatron.tasks.gsm8k import SOURCE, solution_and_answer
 from reft_megatron.tasks.gsm8k_programs import Draft, draft_program
@@ -111,9 +112,7 @@ def _item(record: Record, draft: Draft, answer: str) -> dict[str, str]:
 
 
 def _write(path: Path, items: Sequence[dict[str, str]]) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(items, indent=1, ensure_ascii=False), encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(items, indent=1, ensure_ascii=False))
 
 
 def _report(drafts: Sequence[Draft], verdicts: Sequence[Verdict | None]) -> Table:

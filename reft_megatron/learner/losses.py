@@ -59,9 +59,6 @@ def ppo_loss(
         "ratio": ratio,
         "approx_kl": torch.expm1(log_ratio) - log_ratio,
         "clip_fraction": (pg_clipped > pg_plain).float(),
-        "value_clip_fraction": (vf_clipped > vf_plain).float(),
-        "logprob": logprobs,
-        "value": values,
     }
     sums = {name: (weights * x).sum() for name, x in per_token.items()}
     return loss, _detached({"loss": loss, "pg_loss": pg_loss, "vf_loss": vf_loss, **sums})

@@ -49,7 +49,6 @@ class RunLog:
             so that a resumed run leaves the files an uninterrupted one would.
         Raises ConfigError if W&B is asked for and not installed, DataError for damaged files.
         """
-        self._every = config.log.table_every
         self._console = Console(quiet=not main)
         self._phases = Phases(self._console, visible=main and config.log.progress)
         self._latest: dict[str, float] = {}
@@ -89,12 +88,7 @@ class RunLog:
             sink.write(step, ordered)
 
     def table(self, step: int, total: int) -> None:
-        """Print the metrics last recorded, one row a group, every `config.log.table_every` steps.
-
-        The last step, `total`, is always printed.
-        """
-        if step % self._every and step != total:
-            return
+        """Print the metrics last recorded, one row a group."""
         table = Table(
             title=f"step {step} of {total}",
             title_justify="left",

@@ -33,7 +33,8 @@ _GROUPS = {
     "reward": "How good the sampled completions of the iteration were, before learning from them.",
     "verdict": "Why the completions got their rewards; the shares of one iteration sum to 1.",
     "kl": "How far the policy has moved from the frozen reference policy.",
-    "policy": "The policy's side of PPO; means over sequences of the mean over response tokens.",
+    "policy": "The policy's side of PPO; means over sequences of the mean over response tokens, "
+    "unless said otherwise.",
     "value": "The value head's side of PPO.",
     "return": "What the value head is trained to predict.",
     "advantage": "How much better an action turned out than the value head expected.",
@@ -71,9 +72,13 @@ _ROWS = (
     ("kl/token", "nats", "The same log-ratio per response token; can be negative, as one sample"),
     ("policy/loss", "points", "Clipped policy loss of the last update on the batch"),
     ("policy/ratio", "ratio", "Mean of new over old probability of the sampled tokens; near 1"),
-    ("policy/clip_fraction", "share", "Tokens whose ratio left the clip range"),
+    ("policy/clip_fraction", "share", "Tokens at which the clip held the loss back"),
     ("policy/approx_kl", "nats", "Mean of ratio - 1 - log ratio: how far the updates moved"),
-    ("policy/entropy", "nats", "Entropy estimate of the sampler: minus the mean sampled log-prob"),
+    (
+        "policy/entropy",
+        "nats",
+        "Entropy of the policy's distribution, mean over all response tokens",
+    ),
     (
         "value/loss",
         "squared points",

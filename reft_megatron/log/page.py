@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from reft_megatron.files import write_whole
 from reft_megatron.log.curves import draw_picture
 from reft_megatron.log.pictures import Picture
 from reft_megatron.log.records import Series
@@ -74,6 +75,4 @@ def write_page(path: Path, template: str, values: dict[str, object]) -> None:
     )
     text = environment.get_template(template).render(values)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".tmp")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
+    write_whole(path, text)

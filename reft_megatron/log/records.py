@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from reft_megatron.errors import DataError
+from reft_megatron.files import write_whole
 
 __all__ = ["RecordFile", "Series", "read_records", "read_series"]
 
@@ -31,12 +31,7 @@ class RecordFile:
         Raises DataError for a damaged file.
         """
         kept = [record for record in read_records(path) if record["step"] < start_step]
-        fresh = path.with_name(path.name + ".tmp")
-        with fresh.open("w", encoding="ascii") as file:
-            file.writelines(_line(record) for record in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        write_whole(path, "".join(map(_line, kept)))
         self._file = path.open("a", encoding="ascii")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:

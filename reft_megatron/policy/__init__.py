@@ -16,8 +16,8 @@ with warnings.catch_warnings():
     # Megatron announces each optional package it goes without; `doctor` tells that better.
     warnings.simplefilter("ignore")
     from reft_megatron.policy.families import find_architecture
-    from reft_megatron.policy.mesh import join, leave, main_process
+    from reft_megatron.policy.mesh import join, leave
     from reft_megatron.policy.policy import Policy
     from reft_megatron.policy.update import StepStats
 
-__all__ = ["Policy", "StepStats", "find_architecture", "join", "leave", "main_process"]
+__all__ = ["Policy", "StepStats", "find_architecture", "join", "leave"]

@@ -18,7 +18,7 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy import device as devices
 
-__all__ = ["check_world", "join", "leave", "main_process"]
+__all__ = ["check_world", "join", "leave"]
 
 
 def join(parallel: ParallelConfig, *, seed: int, timeout_s: int, threads: int = 0) -> Mesh:
@@ -56,11 +56,6 @@ def leave() -> None:
     if dist.is_initialized():
         parallel_state.destroy_model_parallel()
         dist.destroy_process_group()
-
-
-def main_process() -> bool:
-    """True on the one process that may print before the mesh is built."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def check_world(parallel: ParallelConfig, world: int) -> None:

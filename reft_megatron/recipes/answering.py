@@ -6,11 +6,13 @@ over data ranks, and judging on the one rank of a replica that speaks for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import torch
 
 from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError, TrainingError
@@ -99,14 +101,23 @@ class Answerer:
         sampling: Sampling,
         advance: Callable[[int], None],
     ) -> list[Completion]:
-        """Completions of this replica's share of `problems`; `advance` is told of their tokens."""
-        mine = problems[self._mesh.data.rank :: self._mesh.data.size]
-        return policy.generate(
-            [self._prompt(problem) for problem in mine],
+        """Completions of this replica's share of `problems`.
+
+        A problem that `problems` holds twice is sampled anew the second time. `advance` is told of
+        the tokens of this replica as they come, and of all others' at the end.
+        """
+        data = self._mesh.data
+        prompts = self._prompts(problems, samples)
+        completions = policy.generate(
+            prompts[data.rank :: data.size],
             samples=samples,
             sampling=sampling,
             on_finish=lambda completion: advance(len(completion.token_ids)),
         )
+        tokens = sum(len(completion.token_ids) for completion in completions)
+        everywhere = data.sum(torch.tensor(tokens, device=self._mesh.device))
+        advance(int(everywhere) - tokens)
+        return completions
 
     def judge(
         self,
@@ -137,9 +148,18 @@ class Answerer:
             )
         return Answers(rollouts=rollouts, faults=faults)
 
-    def _prompt(self, problem: Problem) -> Prompt:
-        ids = self._tokenizer.encode(self._task.prompt_text(problem))
-        return Prompt(problem_id=problem.id, token_ids=np.array(ids, np.int32))
+    def _prompt(self, problem: Problem, first_sample: int = 0) -> Prompt:
+        ids = np.array(self._tokenizer.encode(self._task.prompt_text(problem)), np.int32)
+        return Prompt(problem_id=problem.id, token_ids=ids, first_sample=first_sample)
+
+    def _prompts(self, problems: Sequence[Problem], samples: int) -> list[Prompt]:
+        """Prompts in which no two samples of a problem have the same number."""
+        before: Counter[str] = Counter()
+        prompts = []
+        for problem in problems:
+            prompts.append(self._prompt(problem, before[problem.id] * samples))
+            before[problem.id] += 1
+        return prompts
 
     def _rollouts(
         self,
@@ -153,10 +173,8 @@ class Answerer:
         by_id = {problem.id: problem for problem in problems}
         asked = [by_id[completion.problem_id] for completion in completions]
         texts = [self._tokenizer.decode(c.token_ids.tolist()) for c in completions]
-        full = [self._task.prompt_text(p) + text for p, text in zip(asked, texts, strict=True)]
-        verdicts = judge.judge(
-            [(self._task.answer_text(x), p.answer) for x, p in zip(full, asked, strict=True)]
-        )
+        pairs = zip(asked, texts, strict=True)
+        verdicts = judge.judge([(self._task.answer_text(p, text), p.answer) for p, text in pairs])
         return [
             Rollout(
                 completion=completion,

@@ -20,6 +20,7 @@ from typing import Any
 
 from reft_megatron.config import Config
 from reft_megatron.errors import DataError
+from reft_megatron.files import write_whole
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
 from reft_megatron.recipes.session import Session
@@ -41,7 +42,7 @@ def run(config: Config) -> dict[str, Any]:
             "split": split,
             "num_problems": len(problems),
             "top1": _accuracy(greedy, problems),
-            "checkpoint": config.model.load,
+            "checkpoint": session.config.model.load,
         }
         metrics = {f"eval/{split}_accuracy": summary["top1"]}
         if samples:
@@ -114,10 +115,11 @@ def _write_completions(
 ) -> None:
     """One JSON line a problem, in the order of the split."""
     by_id = {rollout.completion.problem_id: rollout for rollout in rollouts}
-    with path.open("w") as file:
-        for problem in problems:
-            row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
-            file.write(json.dumps(row | _told(by_id.get(problem.id))) + "\n")
+    lines = []
+    for problem in problems:
+        row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
+        lines.append(json.dumps(row | _told(by_id.get(problem.id))) + "\n")
+    write_whole(path, "".join(lines))
 
 
 def _told(rollout: Rollout | None) -> dict[str, Any]:

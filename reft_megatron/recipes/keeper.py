@@ -73,8 +73,9 @@ class CheckpointKeeper:
     def _tidy(self, policy: Policy, progress: Progress) -> None:
         """Set the links, and remove what is neither linked nor recent, and drafts."""
         if policy.mesh.main:
-            latest, best = self._step(progress["step"]), self._step(progress["best_step"])
-            links = {"latest": latest, "best": best}
+            links = {"latest": self._step(progress["step"])}
+            if progress["best_step"]:
+                links["best"] = self._step(progress["best_step"])
             complete = self._complete()
             for name, target in links.items():
                 if target in complete:

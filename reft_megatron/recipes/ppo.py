@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reft_megatron.config import Config
+from reft_megatron.errors import ConfigError
 from reft_megatron.learner.losses import ppo_loss
 from reft_megatron.policy import Policy
 from reft_megatron.recipes.order import take
@@ -39,6 +40,7 @@ _FIELDS = ("mask", "weights", "old_logprobs", "old_values", "advantages", "retur
 
 def run(config: Config) -> dict[str, Any]:
     """Train, keep the best and the last checkpoint, return the summary."""
+    _check_sampling(config)
     with Session(config, "ppo") as session:
         settings = config.ppo
         problems = _problems(session)
@@ -145,6 +147,16 @@ def _update(
             session.count_skip(stats, iteration, ids)
             phase.advance(tokens)
     return session.optimizer_metrics(stats) | update_metrics(stats)
+
+
+def _check_sampling(config: Config) -> None:
+    """ConfigError unless samples come from the policy that is scored and trained."""
+    asked = (config.generate.temperature, config.generate.top_k, config.generate.top_p)
+    if asked != (1.0, 0, 1.0):
+        raise ConfigError(
+            "PPO trains the policy it samples from: set generate.temperature=1, generate.top_k=0 "
+            f"and generate.top_p=1, saw {asked[0]:g}, {asked[1]} and {asked[2]:g}."
+        )
 
 
 def _problems(session: Session) -> list[Problem]:

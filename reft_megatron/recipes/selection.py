@@ -33,4 +33,5 @@ def close_unit(
     if improved or due(unit, session.config.checkpoint.every, last):
         session.save(policy, step)
     session.log.record(step, session.log.timings())
-    session.log.table(step, total=step * last // unit)
+    if due(unit, session.config.log.table_every, last):
+        session.log.table(step, total=step * last // unit)

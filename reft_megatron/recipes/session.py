@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,10 +22,12 @@ import torch
 
 from reft_megatron.config import Config, to_yaml
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
+from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
 from reft_megatron.log.report import write_run_report
 from reft_megatron.policy import Policy, StepStats, join, leave
 from reft_megatron.recipes.answering import Answerer
+from reft_megatron.recipes.continuation import changed_settings
 from reft_megatron.recipes.keeper import CheckpointKeeper
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
@@ -42,7 +45,7 @@ class Session:
 
         Raises ConfigError or DataError, on every rank, before any model is built.
         """
-        self.config = config
+        self.config = config = _follow_link(config)
         self.recipe = recipe
         self.folder = Path(config.run.dir) / config.run.name
         self.task = load_task(config.task)
@@ -56,8 +59,8 @@ class Session:
         )
         self.skipped = 0
         """Optimizer steps skipped so far."""
-        self.best = -1.0
-        """Best dev accuracy so far; -1 before the first evaluation."""
+        self.best: float | None = None
+        """Best dev accuracy so far; None before the first evaluation."""
         self.best_step = 0
         """Step of the checkpoint that reached it; 0 before the first evaluation."""
         self._keeper = CheckpointKeeper(self.folder / "checkpoints", config.checkpoint)
@@ -65,8 +68,6 @@ class Session:
         self._stop = False
 
     def __enter__(self) -> Self:
-        old = signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._closing.callback(signal.signal, signal.SIGTERM, old)
         return self
 
     def __exit__(
@@ -105,7 +106,7 @@ class Session:
         """Take initial weights, resume if the run has a checkpoint, open the log.
 
         Returns the step of the checkpoint, 0 at a fresh start. Raises CheckpointError for a
-        checkpoint that is unusable, or of another recipe.
+        checkpoint that is unusable, of another recipe, or of other settings.
         """
         progress = self._keeper.resume(policy, enabled=self.config.run.resume)
         if not progress:
@@ -115,9 +116,14 @@ class Session:
                 f"{self.folder} holds a run of the recipe {progress['recipe']}, and this is "
                 f"{self.recipe}. Choose another run.name."
             )
+        else:
+            self._check_settings(progress["config"])
+        # From here on there is something to save. A second signal ends the process at once.
+        self._old_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._closing.callback(signal.signal, signal.SIGTERM, self._old_handler)
         step = int(progress.get("step", 0))
         self.skipped = int(progress.get("skipped", 0))
-        self.best = float(progress.get("best", -1.0))
+        self.best = progress.get("best")
         self.best_step = int(progress.get("best_step", 0))
         self._open(policy, first=step + 1, state=f"resumed after step {step}" if step else "fresh")
         return step
@@ -137,7 +143,7 @@ class Session:
 
     def is_best(self, accuracy: float, step: int) -> bool:
         """True, and remembered, if `accuracy` on the dev split at `step` beats all before."""
-        if accuracy <= self.best:
+        if self.best is not None and accuracy <= self.best:
             return False
         self.best, self.best_step = accuracy, step
         return True
@@ -176,9 +182,11 @@ class Session:
         self.skipped += 1
         bad = ""
         if self.mesh.writer:
-            indices = [i for batch in stats.bad_batches for i in batch] or range(len(ids))
+            indices: Sequence[int] = [i for batch in stats.bad_batches for i in batch]
+            if math.isfinite(stats.loss):
+                indices = range(len(ids))
             names = ", ".join(sorted({ids[i] for i in indices}))
-            bad = f"rank {self.mesh.world.rank}: problems {names}"
+            bad = f"rank {self.mesh.world.rank}: problems {names}" if names else ""
         reports = "; ".join(filter(None, self.mesh.world.gather_objects(bad)))
         text = f"step {step} (loss {stats.loss}, gradient norm {stats.grad_norm}; {reports})"
         self.log.say(f"skipped {text}")
@@ -202,14 +210,23 @@ class Session:
         return {"interrupted_at": step}
 
     def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write `summary.json` and the report; returns the summary."""
+        """Write the report and, last, `summary.json`, the mark of a finished run."""
         if self.mesh.main:
             text = json.dumps(summary, indent=1)
-            (self.folder / "summary.json").write_text(text + "\n")
             report = write_run_report(self.folder, to_yaml(self.config))
+            write_whole(self.folder / "summary.json", text + "\n")
             self.log.say(f"summary: {text}\nreport: {report}")
         self.mesh.world.barrier()
         return summary
+
+    def _check_settings(self, saved: dict[str, Any]) -> None:
+        """CheckpointError if the run was started with settings that cannot change on the way."""
+        changed = changed_settings(saved, dataclasses.asdict(self.config))
+        if changed:
+            raise CheckpointError(
+                f"{self.folder} holds a run with other settings: {'; '.join(changed)}. Resume it "
+                "with its own, or choose another run.name."
+            )
 
     def _load_weights(self, policy: Policy) -> None:
         if self.config.model.load:
@@ -221,7 +238,8 @@ class Session:
         log = RunLog(self.folder, config, main=mesh.main, start_step=first)
         self.log = self._closing.enter_context(log)
         if mesh.main:
-            (self.folder / "config.yaml").write_text(to_yaml(config))
+            (self.folder / "summary.json").unlink(missing_ok=True)
+            write_whole(self.folder / "config.yaml", to_yaml(config))
         log.say(
             f"{self.recipe} {config.run.name}: {policy.architecture.name}, {self.task.name} "
             f"({self.task.form}), {mesh.world.size} ranks = tensor {mesh.tensor.size} x pipeline "
@@ -230,6 +248,16 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
+        signal.signal(signal.SIGTERM, self._old_handler)
+
+
+def _follow_link(config: Config) -> Config:
+    """`config` with the checkpoint that `model.load` means now: `latest` and `best` move on."""
+    load = Path(config.model.load)
+    if not (config.model.load and load.is_symlink()):
+        return config
+    model = dataclasses.replace(config.model, load=str(load.parent / load.readlink()))
+    return dataclasses.replace(config, model=model)
 
 
 def _make_folder(folder: Path) -> None:

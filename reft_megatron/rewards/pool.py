@@ -8,6 +8,7 @@ tried once more, the others it held go back to the queue; a second death is an e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import time
@@ -199,6 +200,7 @@ class WorkerPool:
             missing -= self._start(lane, missing)
             if missing <= 0:
                 return
+        self.close()
         raise TrainingError(
             f"{missing} of {count} workers that check programs did not start in {_START_ATTEMPTS} "
             "attempts; see that this machine has processes, memory and descriptors to spare."
@@ -207,7 +209,11 @@ class WorkerPool:
     def _start(self, lane: Lane, count: int) -> int:
         """Start `count` workers side by side; returns how many came up."""
         preload = LIBRARIES if lane == "libraries" else ()
-        started = [WorkerProcess(config=self._config, preload=preload) for _ in range(count)]
+        started = []
+        # What the machine has too little of shows as an OSError; those that started are of use.
+        with contextlib.suppress(OSError):
+            for _ in range(count):
+                started.append(WorkerProcess(config=self._config, preload=preload))
         ready = 0
         for worker in started:
             try:

@@ -43,12 +43,16 @@ class WorkerProcess:
     """One worker. `jobs` holds the jobs sent and not yet answered, oldest first."""
 
     def __init__(self, *, config: RewardConfig, preload: tuple[str, ...]) -> None:
-        """Start the process, without waiting until it is ready (`await_ready` does)."""
+        """Start the process, without waiting until it is ready (`await_ready` does).
+
+        Raises OSError if the machine lacks processes or descriptors.
+        """
         ours, theirs = socket.socketpair()
         # -P -s -S and a bare environment: all of -I except that PYTHONHASHSEED counts.
         command = [sys.executable, "-B", "-P", "-s", "-S", "-c", _BOOT]
         command += [str(Path(__file__).parent), json.dumps(_settings(config, preload))]
-        with theirs:
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.enter_context(ours)
             self._process = subprocess.Popen(
                 command,
                 stdin=theirs.fileno(),
@@ -58,6 +62,7 @@ class WorkerProcess:
                 cwd="/",
                 start_new_session=True,
             )
+            on_failure.pop_all()
         self._socket = ours
         self._reader = frames.FrameReader()
         self.jobs: deque[int] = deque()

@@ -10,10 +10,8 @@ Try it: `pyarrow.parquet.read_table("runs/x/ledger/iteration-000001/rank-00000.p
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ import pyarrow.parquet as pq
 
 from reft_megatron import __version__
 from reft_megatron.errors import DataError
+from reft_megatron.files import sync_folder, write_whole
 from reft_megatron.rollouts.schema import from_table, to_table
 from reft_megatron.types import Rollout
 
@@ -147,29 +146,12 @@ def _damaged(path: Path) -> str:
 
 def _write(path: Path, content: bytes) -> None:
     """Write all of `content` to `path`, durably, or nothing."""
-    draft = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        for folder in path.parents[:2]:
-            _sync(folder)
+        write_whole(path, content)
+        sync_folder(path.parent.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink()
         raise DataError(
             f"cannot write the ledger file {path}: {error.strerror}; the run needs "
             f"{len(content)} bytes there. Free the disk or choose another run.dir, then resume."
         ) from None
-
-
-def _sync(folder: Path) -> None:
-    """Make new names durable: they are entries of the folder, not of the file."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

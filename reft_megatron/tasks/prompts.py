@@ -48,9 +48,16 @@ def supervised_text(problem: Problem, form: Form) -> tuple[str, str]:
     return _asked(problem), output
 
 
-def answer_text(full_text: str) -> str:
-    """The program or reasoning in `full_text` (prompt and completion): all after the trigger."""
-    return full_text.rpartition(COT_TRIGGER)[2].strip()
+def answer_text(problem: Problem, completion: str, *, form: Form, parity: Parity) -> str:
+    """The program or reasoning: what follows the trigger in prompt and completion together.
+
+    The prompt's own trigger, that is. Parity `reference` takes the last one, also where a question
+    or a completion that runs on holds another.
+    """
+    whole = prompt_text(problem, form, parity) + completion
+    if parity == "reference":
+        return whole.rpartition(COT_TRIGGER)[2].strip()
+    return whole.removeprefix(_asked(problem)).strip()
 
 
 def program_head(question: str, parity: Parity) -> str:

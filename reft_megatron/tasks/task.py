@@ -59,6 +59,6 @@ class Task:
         """Input (no loss) and output (trained) of supervised fine-tuning; the caller adds eos."""
         return prompts.supervised_text(problem, self.form)
 
-    def answer_text(self, full_text: str) -> str:
-        """What the judge reads of prompt and completion together."""
-        return prompts.answer_text(full_text)
+    def answer_text(self, problem: Problem, completion: str) -> str:
+        """What the judge reads of a problem's `completion`, with the prompt's part of it."""
+        return prompts.answer_text(problem, completion, form=self.form, parity=self.parity)

@@ -119,17 +119,6 @@ def test_the_table_shows_what_was_last_recorded(
     ]
 
 
-def test_the_table_waits_for_its_turn_and_the_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    with RunLog(tmp_path, quiet("log.table_every=4"), main=True) as log:
-        for step in range(1, 11):
-            log.record(step, {"train/loss": 1.0})
-            log.table(step, 10)
-    titles = [line for line in capsys.readouterr().out.splitlines() if "step" in line]
-    assert [title.split()[1] for title in titles] == ["4", "8", "10"]
-
-
 def test_what_is_said_is_printed_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     text = "[bold]not markup[/bold] " + 30 * "long " + "line"
     with RunLog(tmp_path, quiet(), main=True) as log:

@@ -71,6 +71,18 @@ def judge(answerer: Answerer, *programs: str, finished: bool = True) -> Answers:
     return answerer.judge(completions, problems, version=5, seed=9)
 
 
+def test_a_problem_asked_twice_is_sampled_anew(opened: Open) -> None:
+    answerer = opened()
+    one, two = load_task(load_config(None, ["task.train_size=4"]).task).train[:2]
+    prompts = answerer._prompts([one, two, one, one], samples=3)
+    assert [(p.problem_id, p.first_sample) for p in prompts] == [
+        (one.id, 0),
+        (two.id, 0),
+        (one.id, 3),
+        (one.id, 6),
+    ]
+
+
 def test_rewards_follow_verdicts(opened: Open) -> None:
     answers = judge(opened("rewards.partial=0.25"), GOOD, WRONG, BROKEN)
     assert answers.faults == 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
 import pytest
 
-from reft_megatron.log.metrics import check_names
+from reft_megatron.log.metrics import GLOSSARY, check_names
 from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Reason
 from tests.launch import CONSTANT_LR, QUAD, Launcher, Run, differences
@@ -119,6 +120,25 @@ def test_metrics_make_sense(reft: Run) -> None:
         assert record["train/skipped_steps"] == record["prompts/dropped"] == 0
     assert max(reft.series("reward/accuracy")) > 0, "the story needs some right answers"
     assert reft.summary["steps"] == 8
+
+
+def test_every_metric_of_the_glossary_is_recorded(launch: Launcher, warm: Run, reft: Run) -> None:
+    load = f"model.load={warm.checkpoint(8)}"
+    asked = launch(1, "evaluate", "asked", load, "evaluate.split=train", "evaluate.samples=2")
+    recorded: set[str] = set()
+    for run in (warm, reft, asked):
+        for text in run.content("*.jsonl").values():
+            recorded |= {name for line in text.splitlines() for name in json.loads(line)}
+    # The task of these runs has no test file.
+    assert set(GLOSSARY) - recorded == {"eval/test_accuracy"}
+
+
+@pytest.mark.parametrize("setting", ["temperature=0.7", "top_k=50", "top_p=0.9"])
+def test_only_the_policy_itself_is_sampled(launch: Launcher, setting: str) -> None:
+    message = launch.refused(1, "ppo", "tempered", f"generate.{setting}")
+    assert message.startswith(
+        "reft-megatron: ConfigError: PPO trains the policy it samples from: set generate."
+    )
 
 
 def test_the_policy_starts_at_its_reference(reft: Run) -> None:

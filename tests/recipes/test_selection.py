@@ -36,4 +36,4 @@ def test_without_dev_problems_nothing_is_best(launch: Launcher) -> None:
     run = launch(1, "sft", "undeveloped", "task.dev_size=0", "sft.epochs=1", "sft.batch_size=20")
     assert run.series("eval/dev_accuracy") == []
     assert run.checkpoints == ["latest->step_00000002", "step_00000002"]
-    assert run.summary["best_dev"] == -1.0
+    assert run.summary["best_dev"] is None

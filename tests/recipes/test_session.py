@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from reft_megatron.config import load_config
+from reft_megatron.mesh import Mesh
+from reft_megatron.policy import StepStats
 from reft_megatron.recipes.order import epoch_order
+from reft_megatron.recipes.session import Session
 from reft_megatron.tasks import load_task
 from reft_megatron.tasks.arithmetic import documents
 from reft_megatron.tokenizer_training import train_tokenizer
 from tests.launch import CONSTANT_LR, Launcher, Run
 
 pytestmark = pytest.mark.megatron
-SMALL = ("sft.epochs=1", "sft.batch_size=16", "checkpoint.every=1")
+SMALL = ("sft.epochs=2", "sft.stop_after_epoch=1", "sft.batch_size=16", "checkpoint.every=1")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +132,39 @@ def test_a_half_written_checkpoint(launch: Launcher, small: Run, tmp_path: Path)
     )
 
 
+def test_other_settings_cannot_resume(launch: Launcher, small: Run) -> None:
+    before = small.content("**/*")
+    message = launch.refused(2, "sft", small.folder.name, *SMALL, "optimizer.lr=0.5")
+    assert message == (
+        f"reft-megatron: CheckpointError: {small.folder} holds a run with other settings: "
+        "optimizer.lr: 0.003 -> 0.5. Resume it with its own, or choose another run.name.\n"
+    )
+    assert small.content("**/*") == before
+
+
+def test_a_link_is_followed_once(launch: Launcher, small: Run) -> None:
+    """`latest` moves on; what a run started from, and is measured against, does not."""
+    latest = small.folder / "checkpoints" / "latest"
+    run = launch(1, "sft", "linked", *SMALL, f"model.load={latest}")
+    assert f"load: {small.checkpoint(2)}\n" in (run.folder / "config.yaml").read_text()
+
+
+def test_a_skipped_step_accuses_only_bad_batches() -> None:
+    said: list[str] = []
+    for loss, told in ((math.nan, "; )"), (1.0, "; rank 0: problems a, b)")):
+        session = SimpleNamespace(
+            skipped=0,
+            mesh=Mesh.single(),
+            log=SimpleNamespace(say=said.append),
+            config=load_config(None),
+        )
+        stats = StepStats(
+            applied=False, loss=loss, grad_norm=math.inf, lr=0.1, sums={}, bad_batches=()
+        )
+        Session.count_skip(session, stats, 3, ["a", "b"])
+        assert said[-1].endswith(told)
+
+
 def test_a_used_folder(launch: Launcher, small: Run) -> None:
     before = small.content("**/*")
     message = launch.refused(2, "sft", "small", *SMALL, "run.resume=false")
@@ -146,7 +185,7 @@ def test_what_one_rank_meets_ends_all(launch: Launcher, small: Run) -> None:
     metrics = small.folder / "metrics.jsonl"
     good = metrics.read_text()
     metrics.write_text("oops\n" + good)
-    run = launch.start(2, "sft", "small", *SMALL, "sft.epochs=2")
+    run = launch.start(2, "sft", "small", *SMALL, "sft.stop_after_epoch=2")
     run.wait()
     metrics.write_text(good)
     assert run.codes == [1, 1]
@@ -159,7 +198,7 @@ def test_what_one_rank_meets_ends_all(launch: Launcher, small: Run) -> None:
 def test_a_full_disk(launch: Launcher, small: Run) -> None:
     """No file may grow past 100 kB: what a checkpoint needs, and metrics do not."""
     before = small.content("checkpoints/**/*")
-    run = launch.start(2, "sft", "small", *SMALL, "sft.epochs=2")
+    run = launch.start(2, "sft", "small", *SMALL, "sft.stop_after_epoch=2")
     for pid in run.pids:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
     run.wait()

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -168,6 +169,24 @@ def test_workers_that_never_start_stop_the_run() -> None:
         "1 of 1 workers that check programs did not start in 3 attempts; "
         "see that this machine has processes, memory and descriptors to spare."
     )
+
+
+def test_a_machine_without_descriptors_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four workers, two start: they are ended, and the error is the one that says why."""
+    real, started = pool_module.WorkerProcess, []
+
+    def scarce(**settings: Any) -> object:
+        if len(started) == 2:
+            raise OSError(24, "Too many open files")
+        started.append(real(**settings))
+        return started[-1]
+
+    monkeypatch.setattr(pool_module, "WorkerProcess", scarce)
+    with pytest.raises(TrainingError, match="2 of 4 workers that check programs did not start"):
+        WorkerPool(RewardConfig(workers=4))
+    for worker in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.pid, 0)
 
 
 def test_isolation_is_described(pool: WorkerPool) -> None:

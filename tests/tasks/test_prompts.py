@@ -51,16 +51,28 @@ def test_a_prompt_is_a_prefix_of_the_supervised_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("full_text", "answer"),
+    ("completion", "answer", "as_reference"),
     [
-        ("Question:\nq\nAnswer reasoning:\n  2 + 1 is 3. \n", "2 + 1 is 3."),
-        ("Question:\nq\nAnswer reasoning:\nold\nAnswer reasoning:\nnew", "new"),
-        ("Question:\nq\nAnswer reasoning:\n", ""),
-        (" no trigger ", "no trigger"),
+        ("  2 + 1 is 3. \n", "2 + 1 is 3.", "2 + 1 is 3."),
+        ("old\nAnswer reasoning:\nnew", "old\nAnswer reasoning:\nnew", "new"),
+        ("", "", ""),
     ],
 )
-def test_the_answer_is_all_after_the_last_trigger(full_text: str, answer: str) -> None:
-    assert answer_text(full_text) == answer
+@pytest.mark.parametrize("question", ["q", "q\nAnswer reasoning:\nq"])
+def test_the_answer_follows_the_prompts_own_trigger(
+    question: str, completion: str, answer: str, as_reference: str
+) -> None:
+    """The reference takes the last trigger, so that a second try in one completion counts."""
+    problem = Problem(id="p", question=question, answer="3")
+    assert answer_text(problem, completion, form="nl", parity="correct") == answer
+    assert answer_text(problem, completion, form="nl", parity="reference") == as_reference
+
+
+def test_the_answer_of_a_program_begins_with_the_prompts_head() -> None:
+    problem = Problem(id="p", question="q", answer="3")
+    program = 'def solution():\n    """q"""\n    return 3'
+    for parity in ("correct", "reference"):
+        assert answer_text(problem, "    return 3\n", form="program", parity=parity) == program
 
 
 AWKWARD = 'a\n\n \nb """c""" \\n "d"'

@@ -67,4 +67,4 @@ def test_texts_follow_the_form() -> None:
     assert TEST_ONLY.prompt_text(made(3)) == (
         'Question:\nq3\nAnswer reasoning:\ndef solution():\n    """q3"""\n'
     )
-    assert TASK.answer_text("Question:\nq1\nAnswer reasoning:\nIt is 3.") == "It is 3."
+    assert TASK.answer_text(made(1), "It is 3.") == "It is 3."

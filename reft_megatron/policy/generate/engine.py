@@ -69,7 +69,9 @@ class Generator:
         for chunk in self._chunks:
             chunk.eval()
         requests = [
-            _Request(prompt=p, sample=s) for p in range(len(prompts)) for s in range(samples)
+            _Request(prompt=p, sample=prompt.first_sample + s)
+            for p, prompt in enumerate(prompts)
+            for s in range(samples)
         ]
         batch = _Batch(
             self._chunks,

@@ -1,0 +1,33 @@
+"""What may change when a run goes on, and what makes it another run.
+
+Owns the list. A folder that claims the results of settings it was not made with is worse than none,
+so a resumed run with another learning rate, seed or checkpoint to start from is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["changed_settings"]
+
+_MAY_CHANGE = (
+    *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s"),
+    *("run.max_skipped_steps", "rewards.workers", "generate.slots", "sft.stop_after_epoch"),
+    *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
+)
+"""Settings that a run may go on with changed: how it runs and how long, not what it computes."""
+
+
+def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """`section.key: saved -> asked` of every setting that differs and that a run must keep.
+
+    Both are `dataclasses.asdict(config)`; a setting that one of them lacks is not compared.
+    """
+    return [
+        f"{section}.{key}: {values[key]!r} -> {asked[section][key]!r}"
+        for section, values in saved.items()
+        for key in values
+        if not f"{section}.{key}".startswith(_MAY_CHANGE)
+        and key in asked.get(section, {})
+        and values[key] != asked[section][key]
+    ]

@@ -1,0 +1,23 @@
+"""What a run may go on with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from reft_megatron.config import load_config
+from reft_megatron.recipes.continuation import changed_settings
+
+
+def test_what_a_run_may_change_on_its_way() -> None:
+    saved = dataclasses.asdict(load_config(None))
+    free = ["run.threads=3", "log.table_every=9", "ppo.iterations=5000", "rewards.workers=9"]
+    assert changed_settings(saved, dataclasses.asdict(load_config(None, free))) == []
+    fixed = ["optimizer.lr=0.5", "run.seed=3", "generate.temperature=0.7", *free]
+    assert changed_settings(saved, dataclasses.asdict(load_config(None, fixed))) == [
+        "run.seed: 0 -> 3",
+        "optimizer.lr: 1e-05 -> 0.5",
+        "generate.temperature: 1.0 -> 0.7",
+    ]
+    del saved["optimizer"]["lr"], saved["generate"]
+    changed = changed_settings(saved, dataclasses.asdict(load_config(None, fixed)))
+    assert changed == ["run.seed: 0 -> 3"], "an older run lacks newer settings"
