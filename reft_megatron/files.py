@@ -10,7 +10,7 @@ import contextlib
 import os
 from pathlib import Path
 
-__all__ = ["sync_folder", "write_whole"]
+__all__ = ["sync", "write_whole"]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -26,16 +26,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new names durable: they are entries of the folder, not of the file."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file durable, or a folder, which holds the names of the files in it."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

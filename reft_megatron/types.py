@@ -132,6 +132,6 @@ class Rollout:
     reward: float
     """1, 0.1 or 0 by the paper's rule."""
     policy_version: int
-    """Optimizer steps the sampling policy had taken."""
+    """Optimizer steps of the sampling policy so far, those counted that were skipped."""
     seed: int
     """Seed of the sampler that drew it."""

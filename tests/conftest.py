@@ -10,6 +10,9 @@ import pytest
 
 from tests.ranks import Ranks
 
+# Everything here runs on gloo ranks, also where there is a GPU; before torch looks for one.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

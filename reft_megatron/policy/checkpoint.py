@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 
 from reft_megatron.errors import CheckpointError
+from reft_megatron.files import sync, write_whole
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy import device as devices
 from reft_megatron.policy.model import PolicyModel
@@ -69,7 +69,8 @@ def save(
     except (OSError, RuntimeError, dist_checkpointing.core.CheckpointingException) as error:
         failure = f"rank {mesh.world.rank}: {error}"
     _agree(failure, partial, mesh, what="written")
-    digests = _digests(partial, mesh)
+    digests, failure = _digests(partial, mesh)
+    _agree(failure, partial, mesh, what="read back")
     if mesh.main:
         failure = _publish(partial, folder, digests)
     _agree(failure, partial, mesh, what="published")
@@ -88,12 +89,13 @@ def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
         )
     names = sorted(manifest)
     for name in names[mesh.world.rank :: mesh.world.size]:
-        size, digest = manifest[name]
-        path = folder / name
-        if not path.is_file():
+        try:
+            if _digest(folder / name) != manifest[name]:
+                failure = f"{folder} is damaged: {name} differs from its checksum. Use another one."
+        except FileNotFoundError:
             failure = f"{folder} is damaged: {name} is missing. Use another checkpoint."
-        elif path.stat().st_size != size or _sha256(path) != digest:
-            failure = f"{folder} is damaged: {name} differs from its checksum. Use another one."
+        except OSError as error:
+            failure = f"cannot read {folder / name}: {error.strerror}. Use another checkpoint."
     failures = [text for text in mesh.world.gather_objects(failure) if text]
     if failures:
         raise CheckpointError(failures[0])
@@ -128,7 +130,8 @@ def load(
         chunk.load_state_dict(weights[f"model{index}"])
     if optimizer is not None:
         path = folder / "state" / f"rank_{mesh.world.rank}.pt"
-        state = torch.load(path, map_location=mesh.device, weights_only=True)
+        # Random states must stay on the host; the optimizer moves what belongs on its device.
+        state = torch.load(path, map_location="cpu", weights_only=True)
         _load_optimizer_state(optimizer, state["optimizer"])
         _set_rng_state(state["rng"])
 
@@ -222,38 +225,39 @@ def _agree(failure: str, partial: Path, mesh: Mesh, *, what: str) -> None:
         )
 
 
-def _digests(partial: Path, mesh: Mesh) -> dict[str, list[Any]]:
-    """{relative name: [size, SHA-256]} of every file; ranks share the reading."""
-    names = sorted(str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file())
-    mine = {
-        name: [(partial / name).stat().st_size, _sha256(partial / name)]
-        for name in names[mesh.world.rank :: mesh.world.size]
-    }
-    return {name: entry for part in mesh.world.gather_objects(mine) for name, entry in part.items()}
+def _digests(partial: Path, mesh: Mesh) -> tuple[dict[str, list[Any]], str]:
+    """{relative name: [size, SHA-256]} of every file, now durable; and what went wrong here.
+
+    Ranks share the reading. The main rank's list counts: on a network file system another node may
+    not see all names yet.
+    """
+    found = sorted(str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file())
+    names = mesh.world.broadcast_object(found)
+    mine, failure = {}, ""
+    try:
+        for name in names[mesh.world.rank :: mesh.world.size]:
+            mine[name] = _digest(partial / name)
+            sync(partial / name)
+    except OSError as error:
+        failure = f"rank {mesh.world.rank}: {error}"
+    parts = mesh.world.gather_objects(mine)
+    return {name: entry for part in parts for name, entry in part.items()}, failure
 
 
 def _publish(partial: Path, folder: Path, digests: dict[str, list[Any]]) -> str:
     """Write the manifest and rename; returns what went wrong, or nothing."""
     try:
-        manifest = partial / _MANIFEST
-        manifest.write_text(json.dumps({"files": digests}, indent=1))
-        for path in (manifest, partial):
-            _fsync(path)
+        for inner in ("weights", "state"):
+            sync(partial / inner)
+        write_whole(partial / _MANIFEST, json.dumps({"files": digests}, indent=1))
         partial.rename(folder)
-        _fsync(folder.parent)
+        sync(folder.parent)
     except OSError as error:
         return str(error)
     return ""
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
+def _digest(path: Path) -> list[Any]:
+    """[size, SHA-256] of a file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]

@@ -7,6 +7,7 @@ GPUs, gloo on CPUs), Megatron's process groups, and the checks that a layout fit
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 
 import torch
@@ -30,11 +31,12 @@ def join(parallel: ParallelConfig, *, seed: int, timeout_s: int, threads: int = 
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local_world = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     check_world(parallel, world)
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // local_world))
     if devices.has_gpu():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     else:
-        cores = len(os.sched_getaffinity(0))
-        torch.set_num_threads(threads or max(1, cores // local_world))
+        # Packed rows differ in length at every step, and oneDNN would keep a kernel for each.
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")
     if dist.is_initialized():
         _forget_groups()
     else:
@@ -45,10 +47,14 @@ def join(parallel: ParallelConfig, *, seed: int, timeout_s: int, threads: int = 
         virtual_pipeline_model_parallel_size=(
             parallel.virtual_pipeline if parallel.virtual_pipeline > 1 else None
         ),
-        distributed_timeout_minutes=max(1, timeout_s // 60),
+        distributed_timeout_minutes=-(-timeout_s // 60),
     )
-    tensor_parallel.model_parallel_cuda_manual_seed(seed)
-    return _mesh(parallel, world)
+    mesh = _mesh(parallel, world, datetime.timedelta(seconds=timeout_s))
+    # Megatron itself tells tensor ranks apart; the stages and replicas must not drop alike either.
+    tensor_parallel.model_parallel_cuda_manual_seed(
+        seed + 100 * mesh.pipeline.rank + 10_000 * mesh.data.rank
+    )
+    return mesh
 
 
 def leave() -> None:
@@ -103,26 +109,29 @@ def _forget_groups() -> None:
             dist.destroy_process_group(group)
 
 
-def _mesh(parallel: ParallelConfig, world: int) -> Mesh:
+def _mesh(parallel: ParallelConfig, world: int, timeout: datetime.timedelta) -> Mesh:
     tensor, pipeline = parallel.tensor, parallel.pipeline
     data = world // (tensor * pipeline)
     # Megatron's order: tensor ranks are neighbours, then data, then pipeline.
     grid = torch.arange(world).reshape(pipeline, data, tensor)
     state = parallel_state
+    axis = functools.partial(_axis, timeout=timeout)
     return Mesh(
-        world=_axis(grid.reshape(1, -1), dist.distributed_c10d._get_default_group()),
-        tensor=_axis(grid.reshape(-1, tensor), state.get_tensor_model_parallel_group()),
-        pipeline=_axis(
+        world=axis(grid.reshape(1, -1), dist.distributed_c10d._get_default_group()),
+        tensor=axis(grid.reshape(-1, tensor), state.get_tensor_model_parallel_group()),
+        pipeline=axis(
             grid.permute(1, 2, 0).reshape(-1, pipeline),
             state.get_pipeline_model_parallel_group(),
         ),
-        data=_axis(grid.permute(0, 2, 1).reshape(-1, data), state.get_data_parallel_group()),
-        replica=_axis(grid.permute(1, 0, 2).reshape(data, -1), state.get_model_parallel_group()),
+        data=axis(grid.permute(0, 2, 1).reshape(-1, data), state.get_data_parallel_group()),
+        replica=axis(grid.permute(1, 0, 2).reshape(data, -1), state.get_model_parallel_group()),
         device=devices.device(),
     )
 
 
-def _axis(partition: torch.Tensor, group: dist.ProcessGroup) -> Axis:
+def _axis(
+    partition: torch.Tensor, group: dist.ProcessGroup, *, timeout: datetime.timedelta
+) -> Axis:
     """The axis whose groups are the rows of `partition`; every rank must call with all rows."""
     rows = [tuple(row) for row in partition.tolist()]
     mine = next(row for row in rows if dist.get_rank() in row)
@@ -131,7 +140,9 @@ def _axis(partition: torch.Tensor, group: dist.ProcessGroup) -> Axis:
     objects = group
     if devices.has_gpu():
         # Objects travel on gloo, so that nothing is pickled through a GPU.
-        objects, _ = dist.new_subgroups_by_enumeration([list(row) for row in rows], backend="gloo")
+        objects, _ = dist.new_subgroups_by_enumeration(
+            [list(row) for row in rows], timeout=timeout, backend="gloo"
+        )
     return Axis(
         rank=mine.index(dist.get_rank()),
         size=len(mine),

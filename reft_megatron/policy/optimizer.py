@@ -43,7 +43,8 @@ def learning_rate(config: OptimizerConfig, step: int, total_steps: int) -> float
     """Learning rate of optimizer step `step` (0-based) of `total_steps`.
 
     Linear warm-up over `warmup_fraction` of the steps, then constant, linear or cosine decay to
-    `min_lr` (transformers' linear schedule with warm-up is what the reference uses).
+    `min_lr`. The reference's (transformers' linear schedule) is one step behind in the warm-up: its
+    first step has a learning rate of 0 and changes nothing.
     """
     warmup = int(config.warmup_fraction * total_steps)
     if step < warmup:

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from reft_megatron import __version__
 from reft_megatron.errors import DataError
-from reft_megatron.files import sync_folder, write_whole
+from reft_megatron.files import sync, write_whole
 from reft_megatron.rollouts.schema import from_table, to_table
 from reft_megatron.types import Rollout
 
@@ -149,7 +149,7 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-        sync_folder(path.parent.parent)
+        sync(path.parent.parent)
     except OSError as error:
         raise DataError(
             f"cannot write the ledger file {path}: {error.strerror}; the run needs "

@@ -82,8 +82,9 @@ LAYOUTS = {
     "pp2-vpp2": Layout(world=2, pipeline=2, virtual=2),
     "dp2": Layout(world=2),
     "tp2-dp2": Layout(world=4, tensor=2),
+    "pp2-dp2": Layout(world=4, pipeline=2),
 }
-"""The layouts of the acceptance test; sequence parallelism goes with tensor parallelism."""
+"""The layouts of the acceptance test, and one more; sequence goes with tensor parallelism."""
 SPREAD = {name: layout for name, layout in LAYOUTS.items() if layout.world > 1}
 
 

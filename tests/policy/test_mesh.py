@@ -56,6 +56,9 @@ def play_layouts() -> list[Any]:
         )
         assert engine == tuple(axis.rank for axis in axes.values())
         total = mesh.world.sum(torch.ones(())).item()
+        # Tensor ranks draw alike what they hold in common; stages and replicas drop differently.
+        drawn = mesh.world.gather_objects(torch.rand(()).item())
+        assert (len(set(drawn)) == 1) == (mesh.tensor.size == 2)
         seen.append(({name: axis.ranks for name, axis in axes.items()}, total))
     threads = []
     for _ in range(3):
