@@ -2,10 +2,10 @@
 
 A *slot* is a row of the key/value cache. Requests wait in order; free slots are filled together,
 with one forward pass for all samples of a prompt that are admitted together; every step then
-decodes one token in each slot. A finished slot is refilled once an eighth of the slots are free (a prefill for each single
-one would stall the others more than it saves), and when nothing waits any more the cache shrinks
-with the number of live slots. What a sequence becomes depends on its key alone (`ops.sampling`),
-not on the slot, the batch, or the layout.
+decodes one token in each slot. A finished slot is refilled once an eighth of the slots are free (a
+prefill for each single one would stall the others more than it saves), and when nothing waits any
+more the cache shrinks with the number of live slots. What a sequence becomes depends on its key
+alone (`ops.sampling`), not on the slot, the batch, or the layout.
 """
 
 from __future__ import annotations
