@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import gc
 import os
 
 import torch
@@ -107,6 +108,7 @@ def _forget_groups() -> None:
     for group in list(dist.distributed_c10d._world.pg_map):
         if group is not world:
             dist.destroy_process_group(group)
+    gc.collect()  # models of before hold their groups, and are knots of references
 
 
 def _mesh(parallel: ParallelConfig, world: int, timeout: datetime.timedelta) -> Mesh:
