@@ -44,6 +44,7 @@ clean: ## remove .venv and everything built; runs/ stays
 # Made again when what is installed, or how, has changed.
 $(STAMP): pyproject.toml constraints.txt setup.py
 	$(if $(PYTHON),,$(error no usable Python: install Python 3.11 or 3.12 with its venv module, or name one: make PYTHON=/path/to/python3.11))
+	@echo "installing into $(VENV): a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -41,7 +41,18 @@ stage() {
             exit 1
         fi
     fi
+    local settings=(
+        run.dir="$RUNS" run.name="$name" run.seed="$SEED" task.data_seed="$SEED"
+        tokenizer.path="$RUNS/tokenizer.model" "$@" ${overrides[@]+"${overrides[@]}"}
+        --config "examples/configs/quickstart_$recipe.yaml"
+    )
     if [[ -f "$done" ]]; then
+        # `latest` and `best` are followed when a stage starts, so model.load reads differently.
+        if ! diff -q <(python -m reft_megatron "$recipe" "${settings[@]}" --print-config |
+            grep -v '^  load:') <(grep -v '^  load:' "$RUNS/$name/config.yaml") > /dev/null; then
+            echo "$RUNS/$name was made with other settings: remove it, or set RUNS=folder" >&2
+            exit 1
+        fi
         echo "== $name: finished before (remove $RUNS/$name to run it again)"
         return
     fi
@@ -49,10 +60,7 @@ stage() {
     if [[ ! -d "$RUNS/$name" && -f "$RUNS/seconds.tsv" ]]; then
         sed -i "/^$name\t/d" "$RUNS/seconds.tsv" # of a run that was removed
     fi
-    timed "$name" torchrun --standalone --nproc-per-node "$PROCESSES" -m reft_megatron "$recipe" \
-        run.dir="$RUNS" run.name="$name" run.seed="$SEED" task.data_seed="$SEED" \
-        tokenizer.path="$RUNS/tokenizer.model" "$@" ${overrides[@]+"${overrides[@]}"} \
-        --config "examples/configs/quickstart_$recipe.yaml"
+    timed "$name" torchrun --standalone --nproc-per-node "$PROCESSES" -m reft_megatron "$recipe" "${settings[@]}"
     if [[ ! -f "$done" ]]; then
         echo "stopped early: run the same command again to go on" >&2
         exit 1

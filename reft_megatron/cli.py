@@ -11,6 +11,7 @@ import argparse
 import importlib
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 from reft_megatron import __version__
@@ -30,7 +31,11 @@ RECIPES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse `arguments` (default: the process's own), run the recipe, return the exit code."""
     # Intermixed, so that settings may follow `--config FILE`.
-    parsed = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 2
+    parsed = parser.parse_intermixed_args(arguments)
     try:
         config = load_config(parsed.config, parsed.overrides)
     except ReftError as error:
@@ -48,6 +53,8 @@ def run(recipe: str, config: Config) -> int:
     other with it. Either way the process ends at once: other ranks may be waiting in a collective,
     and the launcher ends them (torchrun does; Slurm with `srun --kill-on-bad-exit=1`).
     """
+    # What Megatron and torch warn of concerns their own callers; here it would bury what we say.
+    warnings.simplefilter("ignore")
     module = importlib.import_module(f"reft_megatron.recipes.{recipe}")
     try:
         module.run(config)

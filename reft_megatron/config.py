@@ -14,7 +14,7 @@ import dataclasses
 import difflib
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -345,6 +345,8 @@ def describe() -> list[tuple[str, str, str]]:
         kind = type(getattr(Config(), section.name))
         for name, field in kind.__pydantic_fields__.items():
             meaning = " ".join((field.description or "").split())
+            if get_origin(field.annotation) is Literal:
+                meaning += f" One of {', '.join(get_args(field.annotation))}."
             rows.append((f"{section.name}.{name}", repr(field.default), meaning))
     return rows
 

@@ -233,14 +233,19 @@ STAGES = ["base", "warmup", "sft", "reft", "base-test", "warmup-test", "sft-test
 def quickstart(folder: Path, torchrun: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the quickstart's script with stand-ins for the programs that take long."""
     stub(folder, "torchrun", torchrun)
-    stub(folder, "python", 'echo "python $*"; [[ "$*" != *--output* ]] || touch "${@: -1}"')
+    stub(folder, "python", STORY)
     command = 'PATH="$0:$PATH" exec bash examples/quickstart.sh task.test_size=9'
     return start("bash", "-c", command, str(folder), RUNS=str(folder / "runs"), **variables)
 
 
 DONE = """
 for word; do [[ $word == run.name=* ]] && name=${word#run.name=}; done
-mkdir -p "$RUNS/$name"; echo "$*" | tee "$RUNS/$name/summary.json"
+mkdir -p "$RUNS/$name"; echo "as asked" > "$RUNS/$name/config.yaml"
+echo "$*" | tee "$RUNS/$name/summary.json"
+"""
+STORY = """
+if [[ "$*" == *--print-config ]]; then echo "${SETTINGS:-as asked}"; exit; fi
+echo "python $*"; [[ "$*" != *--output* ]] || touch "${@: -1}"
 """
 
 
@@ -257,6 +262,18 @@ def test_the_quickstart_runs_every_stage_once_with_its_seed(tmp_path: Path) -> N
     assert [line.split("\t")[0] for line in timed] == ["tokenizer", *STAGES]
     again = quickstart(tmp_path, "exit 9", SEED="3")
     assert (again.returncode, again.stdout.count("finished before")) == (0, len(STAGES))
+    runs = tmp_path / "runs"
+    other = quickstart(tmp_path, "exit 9", SEED="3", SETTINGS="others")
+    assert other.returncode == 1
+    assert other.stderr == (
+        f"{runs}/base was made with other settings: remove it, or set RUNS=folder\n"
+    )
+    os.utime(runs / "base" / "summary.json")
+    older = quickstart(tmp_path, "exit 9", SEED="3")
+    assert older.returncode == 1
+    assert older.stderr == (
+        f"{runs}/warmup was made from an older base: remove it to make it again\n"
+    )
 
 
 def test_the_quickstart_stops_where_a_stage_does(tmp_path: Path) -> None:

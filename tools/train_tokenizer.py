@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 from reft_megatron.config import TaskConfig
-from reft_megatron.errors import DataError, ReftError
+from reft_megatron.errors import ConfigError, DataError, ReftError
 from reft_megatron.tasks import arithmetic, load_task
 from reft_megatron.tokenizer import load_tokenizer
 from reft_megatron.tokenizer_training import train_tokenizer
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.output,
             vocab_size=options.vocab_size,
             whole_numbers=options.whole_numbers,
-            symbols=[symbol.encode().decode("unicode_escape") for symbol in options.symbol],
+            symbols=[symbol.replace("\\n", "\n").replace("\\t", "\t") for symbol in options.symbol],
         )
         tokenizer = load_tokenizer(options.output)
     except ReftError as error:
@@ -67,6 +67,11 @@ def file_texts(path: Path) -> Iterator[str]:
 
 
 def _task_config(options: argparse.Namespace) -> TaskConfig:
+    if options.task != "arithmetic" and not options.train:
+        raise ConfigError(
+            f"--task {options.task} needs --train FILE, its training problems (GSM8K's as written "
+            "by tools/prepare_gsm8k.py)."
+        )
     return TaskConfig(name=options.task, form=options.form, train=options.train)
 
 

@@ -29,7 +29,7 @@ class Advantages:
 
 
 def gae(*, rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> Advantages:
-    """Generalised advantage estimation over the response tokens (reft.md C.4).
+    """Generalised advantage estimation over the response tokens (train_rl_reft.py).
 
     `rewards` and `values` [B, T] float, `mask` [B, T] bool. The value about token `t` is that of
     the state before token `t`, so the next state's value is the entry after it where that counts
@@ -65,7 +65,7 @@ def moments(advantages: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_and_variance(sums: Tensor) -> tuple[float, float]:
-    """Mean and variance (with Bessel's n / (n - 1)) from summed moments [3] (reft.md C.4).
+    """Mean and variance (with Bessel's n / (n - 1)) from summed moments [3] (train_rl_reft.py).
 
     Raises TrainingError where fewer than two tokens count, since no variance exists then.
     """
@@ -80,6 +80,6 @@ def mean_and_variance(sums: Tensor) -> tuple[float, float]:
 
 
 def whiten(advantages: Tensor, mask: Tensor, *, mean: float, var: float) -> Tensor:
-    """`(A - mean) / sqrt(var + 1e-8)` where counted, 0 elsewhere; [B, T] float32 (reft.md C.4)."""
+    """`(A - mean) / sqrt(var + 1e-8)` where counted, 0 elsewhere; [B, T] float32."""
     white = (advantages.double() - mean) / (var + _EPSILON) ** 0.5
     return torch.where(mask, white, 0.0).float()

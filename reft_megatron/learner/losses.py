@@ -25,7 +25,7 @@ def ppo_loss(
     clip_range: float,
     value_coef: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's clipped policy loss plus `value_coef` times its clipped value loss (reft.md C.4).
+    """PPO's clipped policy loss plus `value_coef` times its clipped value loss (train_rl_reft.py).
 
         rho  = exp(logprobs - old_logprobs)
         L_pg = sum w max(-A rho, -A clip(rho, 1 - eps, 1 + eps))
@@ -67,7 +67,7 @@ def ppo_loss(
 def supervised_loss(
     outputs: Mapping[str, Tensor], fields: Mapping[str, Tensor]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Negative log-likelihood, `-sum w logprobs` (reft.md B); tokens of weight 0 do not count.
+    """Negative log-likelihood, `-sum w logprobs`; tokens of weight 0 do not count.
 
     `outputs`: logprobs. `fields`: weights. Both [R, L]; computed in float32. Returns the loss and
     it again, detached, under `loss`.

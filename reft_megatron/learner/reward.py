@@ -1,6 +1,6 @@
 """Rewards per token: the verdict's score at the end, a KL penalty all along.
 
-Owns the reward of ReFT section 3.2 (reft.md C.4). Does not judge completions: scores come in.
+Owns the reward of ReFT section 3.2 (train_rl_reft.py). Does not judge completions: scores come in.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ def token_kl(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
     """One-sample estimate of KL(policy || reference) at each token: the log-ratio, maybe negative.
 
     `logprobs` of the sampling policy and `ref_logprobs` of the frozen reference, [B, T] in nats;
-    `mask` [B, T] bool, the response tokens. Returns [B, T] float32, 0 where not counted (reft.md
-    C.4, `kl_t`).
+    `mask` [B, T] bool, the response tokens. Returns [B, T] float32, 0 where not counted.
     """
     return torch.where(mask, logprobs.float() - ref_logprobs.float(), 0.0)
 
@@ -24,7 +23,7 @@ def token_kl(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
 def token_rewards(
     *, scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, kl_coef: float
 ) -> Tensor:
-    """Reward of each response token: `score [t is the last one] - kl_coef * kl_t` (reft.md C.4).
+    """Reward of each response token: `score [t is the last one] - kl_coef * kl_t`.
 
     `scores` [B]; the others as in `token_kl`. A response cut by the length limit is treated as
     ended: its last token earns the score. Returns [B, T] float32, 0 where not counted.

@@ -1,7 +1,8 @@
 """Figures about a rollout batch that the metrics show.
 
-Owns the statistics that reft.md C.4 lists beside the losses. All arrays are flat, [N]: the counted
-entries of the whole batch, gathered over data ranks by the caller (`x[mask]`, then concatenated).
+Owns the statistics that train_rl_reft.py logs beside the losses. All arrays are flat, [N]: the
+counted entries of the whole batch, gathered over data ranks by the caller (`x[mask]`, then
+concatenated).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _EPSILON = 1e-8
 def explained_variance(*, values: Tensor, returns: Tensor) -> float:
     """How much of the returns the value head foretold: `1 - var(R - V) / (var R + 1e-8)`.
 
-    At most 1, and cut at -1 as in reft.md C.4 (`vf_expl_var`). `values` and `returns` [N].
+    At most 1, and cut at -1 as in train_rl_reft.py (`vf_expl_var`). `values` and `returns` [N].
     """
     residual = (returns.double() - values.double()).var().item()
     return max(-1.0, 1.0 - residual / (returns.double().var().item() + _EPSILON))

@@ -13,7 +13,7 @@ __all__ = ["sequence_mean_weights", "token_mean_weights"]
 
 
 def sequence_mean_weights(mask: Tensor, *, num_sequences: int) -> Tensor:
-    """ReFT's mean: over the response tokens of a sequence, then over sequences (reft.md C.4).
+    """ReFT's mean: over the response tokens of a sequence, then over sequences (train_rl_reft.py).
 
     `mask` [B, T] bool, response tokens; `num_sequences` of the whole batch. Returns [B, T]
     float32: `1 / (T_i * num_sequences)` where counted, 0 elsewhere. A sequence without response

@@ -13,7 +13,7 @@ answer_cuda_calls()
 # Megatron 0.19 logs advice to those who call it, which is not for those who call us.
 logging.getLogger("megatron").setLevel(logging.ERROR)
 with warnings.catch_warnings():
-    # Megatron announces each optional package it goes without; `doctor` tells that better.
+    # Megatron announces each optional package it goes without.
     warnings.simplefilter("ignore")
     from reft_megatron.policy.families import find_architecture
     from reft_megatron.policy.mesh import join, leave

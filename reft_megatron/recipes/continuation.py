@@ -15,7 +15,8 @@ _MAY_CHANGE = (
     *("run.max_skipped_steps", "rewards.workers", "generate.slots", "sft.stop_after_epoch"),
     *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
 )
-"""Settings that a run may go on with changed: how it runs and how long, not what it computes."""
+"""Settings that a run may go on with changed: how it runs and how long. (A longer run has a longer
+schedule: where `optimizer.schedule` decays, the learning rate follows the new one from there.)"""
 
 
 def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """From scored rollouts to PPO's targets.
 
-Owns the order of the learner's formulas for one batch (reft.md C.4): KL reward, generalised
+Owns the order of the learner's formulas for one batch (train_rl_reft.py): KL reward, generalised
 advantages, whitening over all data ranks, weights. Each formula lives in `learner`; the buffer
 keeps the result on the ranks that need it.
 """

@@ -39,7 +39,7 @@ class Document:
 def document(
     session: Session, given: str, learnt: str, *, name: str, given_weight: float = 0.0
 ) -> Document:
-    """`given`, then `learnt` and end-of-sequence (weight 1), tokenised apart (reft.md A.2).
+    """`given`, then `learnt` and end-of-sequence (weight 1), tokenised apart (train_rl_reft.py).
 
     Raises DataError, with `name`, if the model or a micro-batch cannot take it.
     """

@@ -86,7 +86,7 @@ def test_a_missing_library_is_an_import_error(judge: Judge) -> None:
     assert verdict == expected[0]
 
 
-# What the reference makes of a program (reft.md F.2), and what we make of it by default.
+# What the reference makes of a program (python_engine.py), and what we make of it by default.
 PARITY = [
     (solution("a = 1\n\nreturn a"), Reason.NON_NUMERIC, 1.0),
     (f"{solution('return 6')}\n\nThe answer is 6.", 6.0, 6.0),

@@ -1,7 +1,7 @@
 """Galactica: the OPT architecture with exact GELU.
 
 Decoder-only, LayerNorm before each block and at the end, learned positions, erf GELU, biases and
-LayerNorm affine on, tied embeddings (Taylor et al. 2022, table 5; reft.md B). The tiny size is this
+LayerNorm affine on, tied embeddings (Taylor et al. 2022, table 5). The tiny size is this
 project's own: the smallest that shows the method in minutes on a CPU.
 """
 
