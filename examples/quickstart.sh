@@ -60,7 +60,8 @@ stage() {
     if [[ ! -d "$RUNS/$name" && -f "$RUNS/seconds.tsv" ]]; then
         sed -i "/^$name\t/d" "$RUNS/seconds.tsv" # of a run that was removed
     fi
-    timed "$name" torchrun --standalone --nproc-per-node "$PROCESSES" -m reft_megatron "$recipe" "${settings[@]}"
+    timed "$name" torchrun --standalone --nproc-per-node "$PROCESSES" \
+        -m reft_megatron "$recipe" "${settings[@]}"
     if [[ ! -f "$done" ]]; then
         echo "stopped early: run the same command again to go on" >&2
         exit 1

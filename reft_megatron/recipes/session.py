@@ -1,7 +1,7 @@
 """What every recipe starts from: mesh, task, tokenizer, log, a way to stop.
 
 Owns setting these up in an order that meets every user mistake before long work starts, SIGTERM
-(the run saves and ends cleanly), the budget of skipped steps, and the end of a run: summary and
+(a run that trains saves and ends cleanly), the budget of skipped steps, and the end of a run: summary and
 report.
 """
 
@@ -118,9 +118,9 @@ class Session:
             )
         else:
             self._check_settings(progress["config"])
-        # From here on there is something to save. A second signal ends the process at once.
-        self._old_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._closing.callback(signal.signal, signal.SIGTERM, self._old_handler)
+        # From here on there is something to save. (Launchers may pass one signal on twice.)
+        old = signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._closing.callback(signal.signal, signal.SIGTERM, old)
         step = int(progress.get("step", 0))
         self.skipped = int(progress.get("skipped", 0))
         self.best = progress.get("best")
@@ -248,7 +248,6 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-        signal.signal(signal.SIGTERM, self._old_handler)
 
 
 def _follow_link(config: Config) -> Config:
