@@ -1,8 +1,8 @@
 """What every recipe starts from: mesh, task, tokenizer, log, a way to stop.
 
 Owns setting these up in an order that meets every user mistake before long work starts, SIGTERM
-(a run that trains saves and ends cleanly), the budget of skipped steps, and the end of a run: summary and
-report.
+(a run that trains saves and ends cleanly), the budget of skipped steps, and the end of a run:
+summary and report.
 """
 
 from __future__ import annotations
