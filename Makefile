@@ -4,6 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
+NATIVE := $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.inc)
 
 # The first Python that runs, is 3.11 or 3.12, and can make a virtual environment.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
@@ -42,7 +43,7 @@ clean: ## remove .venv and everything built; runs/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when what is installed, or how, has changed.
-$(STAMP): pyproject.toml constraints.txt setup.py
+$(STAMP): pyproject.toml constraints.txt setup.py $(NATIVE)
 	$(if $(PYTHON),,$(error no usable Python: install Python 3.11 or 3.12 with its venv module, or name one: make PYTHON=/path/to/python3.11))
 	@echo "installing into $(VENV): a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)

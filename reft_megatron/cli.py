@@ -1,8 +1,10 @@
 """The command line: one door.
 
-`reft-megatron RECIPE [--config FILE] [section.key=value ...]`. Owns parsing, `--help` that lists
-every setting, `--print-config`, and turning this package's errors into one paragraph and exit code
-1. Recipes are imported only when one is asked for, so that help and bad settings answer at once.
+`reft-megatron RECIPE [--config FILE] [section.key=value ...]` starts a run, `reft-megatron COMMAND
+...` does something else and reads its own arguments. Owns parsing, `--help` that lists every
+setting, `--print-config`, and turning this package's errors into one paragraph and exit code 1.
+Recipes and commands are imported only when one is asked for, so that help and bad settings answer
+at once.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from reft_megatron import __version__
 from reft_megatron.config import Config, describe, load_config, to_yaml
 from reft_megatron.errors import ReftError
 
-__all__ = ["RECIPES", "main", "run"]
+__all__ = ["COMMANDS", "RECIPES", "main", "run"]
 
 RECIPES = {
     "pretrain": "make a base model for the shipped arithmetic task",
@@ -26,16 +28,22 @@ RECIPES = {
     "ppo": "ReFT: PPO against program-checked rewards",
     "evaluate": "greedy top-1 and majority vote on a split",
 }
+COMMANDS = {
+    "run-programs": "run the programs of a file, write down what each returns",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse `arguments` (default: the process's own), run the recipe, return the exit code."""
-    # Intermixed, so that settings may follow `--config FILE`.
+    given = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
-    if not (sys.argv[1:] if arguments is None else arguments):
+    if not given:
         parser.print_help()
         return 2
-    parsed = parser.parse_intermixed_args(arguments)
+    if given[0] in COMMANDS:
+        return _command(given[0], given[1:])
+    # Intermixed, so that settings may follow `--config FILE`.
+    parsed = parser.parse_intermixed_args(given)
     try:
         config = load_config(parsed.config, parsed.overrides)
     except ReftError as error:
@@ -66,6 +74,15 @@ def run(recipe: str, config: Config) -> int:
     return 0
 
 
+def _command(name: str, arguments: Sequence[str]) -> int:
+    module = importlib.import_module(f"reft_megatron.commands.{name.replace('-', '_')}")
+    try:
+        module.run(arguments)
+    except ReftError as error:
+        return _fail(error)
+    return 0
+
+
 def _fail(error: ReftError) -> int:
     print(f"reft-megatron: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return 1
@@ -73,13 +90,17 @@ def _fail(error: ReftError) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     recipes = "\n".join(f"  {name:<10} {meaning}" for name, meaning in RECIPES.items())
+    commands = "\n".join(f"  {name:<12} {meaning}" for name, meaning in COMMANDS.items())
     settings = "\n".join(
         f"  {key}={default}\n      {meaning}" for key, default, meaning in describe()
     )
     parser = argparse.ArgumentParser(
         prog="reft-megatron",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Reinforced fine-tuning (ReFT) on Megatron-core.\n\nrecipes:\n" + recipes,
+        description=(
+            f"Reinforced fine-tuning (ReFT) on Megatron-core.\n\nrecipes:\n{recipes}\n\n"
+            f"commands (`reft-megatron COMMAND --help` explains them):\n{commands}"
+        ),
         epilog=(
             "settings (key=default), given after the recipe or in the YAML file:\n"
             f"{settings}\n\n"
@@ -87,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
             "--config examples/configs/ppo_gsm8k_tiny.yaml ppo.iterations=2"
         ),
     )
-    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="one of the above")
+    parser.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="one of the recipes")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="a setting")
     parser.add_argument("--config", metavar="FILE", help="YAML file of settings")
     parser.add_argument("--print-config", action="store_true", help="show every setting and stop")

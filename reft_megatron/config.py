@@ -4,8 +4,6 @@ Owns the defaults (here and nowhere else), the checks, and reading YAML files wi
 A run is one YAML file; `key.sub=value` on the command line overrides; an unknown key fails and
 names the nearest known one. Checks that need the machine (layouts against the world size, files)
 belong to the parts that meet the machine.
-
-Try it: `reft-megatron ppo --config examples/configs/ppo_gsm8k_tiny.yaml --print-config`.
 """
 
 from __future__ import annotations
@@ -174,12 +172,18 @@ class GenerateConfig:
 class RewardConfig:
     """Checking completions."""
 
+    threads: Zero = 0
+    """Threads of the C++ core per replica; 0 is one for each CPU the process may use."""
+    isolation: Literal["thread", "process"] = "thread"
+    """Where the C++ core runs: in this process, or in locked processes beside it."""
+    max_steps: Count = 1_000_000
+    """Steps of one program in the C++ core: about 15 ms (an endless loop ends there)."""
     workers: Count = 2
-    """Isolated CPython workers per replica."""
+    """Isolated CPython workers per replica, for what the core does not know."""
     timeout_s: Positive = 10.0
-    """Wall-clock limit of one program (the reference's 10 s)."""
+    """Wall-clock limit of one program in a worker (the reference's 10 s)."""
     memory_mb: Annotated[int, Field(ge=64)] = 512
-    """What a program may allocate, on top of the address space of the bare worker, in MiB."""
+    """What a program may allocate in a worker, on top of the bare worker's address space, in MiB."""
     max_output_kb: Count = 64
     """Text a program may print before it is stopped."""
     partial: Fraction = 0.1
@@ -353,13 +357,11 @@ def describe() -> list[tuple[str, str, str]]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror}.") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"the config file {path} is not valid YAML: {error}") from None
-    if tree is None:
-        return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"the config file {path} must hold `section:` blocks, saw {tree!r:.60}.")
     return tree

@@ -94,6 +94,7 @@ class Reason(enum.StrEnum):
     MEMORY = "memory"
     NON_FINITE = "non_finite"
     NON_NUMERIC = "non_numeric"
+    DENIED = "denied"
     EXECUTOR_FAULT = "executor_fault"
 
 

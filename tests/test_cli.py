@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reft_megatron import __version__
-from reft_megatron.cli import RECIPES, main
+from reft_megatron.cli import COMMANDS, RECIPES, main
 from reft_megatron.config import describe, load_config
 
 
@@ -19,6 +19,8 @@ def test_help_lists_every_recipe_and_setting(capsys: pytest.CaptureFixture[str])
     lines = told.splitlines()
     for name, meaning in RECIPES.items():
         assert f"  {name:<10} {meaning}" in lines
+    for name, meaning in COMMANDS.items():
+        assert f"  {name:<12} {meaning}" in lines
     for key, default, meaning in describe():
         where = lines.index(f"  {key}={default}")
         assert lines[where + 1] == f"      {meaning}"
@@ -81,3 +83,18 @@ def test_an_unknown_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_of_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", "task.name=gsm8k"]) == 1
     assert capsys.readouterr().err.startswith("reft-megatron: ConfigError: pretrain makes a base ")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_has_help_of_its_own(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: reft-megatron {command} ")
+
+
+def test_an_error_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run-programs", "/nowhere.jsonl"]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("reft-megatron: DataError: /nowhere.jsonl: No such file ")

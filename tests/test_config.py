@@ -210,6 +210,7 @@ def test_the_hash_changes_with_any_setting() -> None:
         "task.form": "nl",
         "task.parity": "reference",
         "optimizer.schedule": "cosine",
+        "rewards.isolation": "process",
     }
     other = {str: "other", int: "777", float: "0.77"}
     hashes = {config_hash(Config())}

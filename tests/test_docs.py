@@ -62,6 +62,9 @@ def answers(words: list[str]) -> bool:
     if program == "make":
         targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return set(rest) <= set(targets)
+    if program == "reft-megatron" and rest[0] in cli.COMMANDS:
+        command = importlib.import_module(f"reft_megatron.commands.{rest[0].replace('-', '_')}")
+        return accepted(lambda: command.parser().parse_args(rest[1:]) is None)
     if program == "reft-megatron":
         return accepted(lambda: cli.main([*rest, "--print-config"]))
     if program == "python" and rest[0].startswith("tools/"):
@@ -119,6 +122,7 @@ def test_a_command_is_one_that_its_program_takes(
         "sbatch none.sbatch",
         "python tools/prepare_gsm8k.py --inputs x",
         "reft-megatron ppo ppo.kl=1",
+        "reft-megatron run-programs completions.jsonl --golden answer",
         "torchrun --nproc-per-node 2 examples/none.sh",
     ],
 )

@@ -36,6 +36,7 @@ _VERDICT_COLOURS = {
     Reason.MEMORY: "#5a4a78",
     Reason.NON_FINITE: "#6c7a89",
     Reason.NON_NUMERIC: "#98a4af",
+    Reason.DENIED: "#c2185b",
     Reason.EXECUTOR_FAULT: "#111111",
 }
 _STYLE: dict[Any, Any] = {

@@ -46,7 +46,7 @@ _GROUPS = {
     "prompts": "Problems that cannot be asked.",
     "mismatch": "Whether the sampler and the trainer agree on the policy.",
     "time": "Wall-clock time; written to `timing.jsonl`, for no two runs share it.",
-    "speed": "Throughput over all ranks; written to `timing.jsonl` too.",
+    "speed": "Throughput over all ranks, and what is lost; written to `timing.jsonl` too.",
 }
 
 _VERDICTS = {
@@ -55,10 +55,11 @@ _VERDICTS = {
     Reason.NO_SOLUTION: "no program or no answer was found in the text",
     Reason.SYNTAX_ERROR: "the program does not parse",
     Reason.RUNTIME_ERROR: "the program raised an exception",
-    Reason.TIMEOUT: "the program ran past its time limit",
-    Reason.MEMORY: "the program ran past its memory limit",
+    Reason.TIMEOUT: "the program ran past its step or time limit",
+    Reason.MEMORY: "the program ran past its memory, or another, limit",
     Reason.NON_FINITE: "the program returned an infinity or not-a-number",
     Reason.NON_NUMERIC: "the program returned something that is no number",
+    Reason.DENIED: "the program reached for files, processes, the network or the interpreter",
     Reason.EXECUTOR_FAULT: "the checker itself failed twice; left out of training, never scored 0",
 }
 
@@ -117,6 +118,7 @@ _ROWS = (
     ("speed/score_tokens_per_s", "tokens/s", "Tokens scored per second"),
     ("speed/update_tokens_per_s", "tokens/s", "Tokens trained on per second"),
     ("speed/evaluate_tokens_per_s", "tokens/s", "Response tokens of evaluation per second"),
+    ("speed/reward_share", "share", "Part of the iteration that checking completions takes"),
 )
 
 GLOSSARY: Mapping[str, Metric] = MappingProxyType(

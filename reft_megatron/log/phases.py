@@ -80,6 +80,8 @@ class Phases:
         now = time.perf_counter()
         found = {f"time/{name}": seconds for name, seconds in self._seconds.items()}
         found["time/iteration"] = now - self._since
+        if "reward" in self._seconds:
+            found["speed/reward_share"] = self._seconds["reward"] / found["time/iteration"]
         found |= {_speed(name): n / self._seconds[name] for name, n in self._tokens.items()}
         self._seconds, self._tokens, self._since = {}, {}, now
         return {name: found[name] for name in GLOSSARY if name in found}

@@ -225,6 +225,10 @@ PICTURES: tuple[Picture, ...] = (
                     "speed/evaluate_tokens_per_s": "evaluate",
                 },
             ),
+            Panel(
+                title="Lost to checking completions",
+                lines={"speed/reward_share": "reward"},
+            ),
         ),
     ),
 )

@@ -9,24 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from reft_megatron.config import RewardConfig
-from reft_megatron.rewards.answer_text import read_answer, read_answer_as_reference
+from reft_megatron.ops.extractor import TRIGGER, Extractor, Limits, Results
+from reft_megatron.ops.status import Status
 from reft_megatron.rewards.compare import compare, compare_as_reference
 from reft_megatron.rewards.outcome import Outcome
-from reft_megatron.rewards.pool import WorkerPool
-from reft_megatron.rewards.program_text import cut_at_blank_line, cut_program
 from reft_megatron.types import AnswerKind, Form, Reason, Verdict
 
 __all__ = ["Judge"]
 
+_FAILURES = {
+    Status.NON_NUMERIC: Reason.NON_NUMERIC,
+    Status.NO_ENTRY: Reason.NO_SOLUTION,
+    Status.SYNTAX_ERROR: Reason.SYNTAX_ERROR,
+    Status.RUNTIME_ERROR: Reason.RUNTIME_ERROR,
+    Status.STEP_LIMIT: Reason.TIMEOUT,
+    Status.TIME_LIMIT: Reason.TIMEOUT,
+    Status.MEMORY_LIMIT: Reason.MEMORY,
+    Status.DIGITS_LIMIT: Reason.MEMORY,
+    Status.INPUT_LIMIT: Reason.MEMORY,
+    Status.DENIED: Reason.DENIED,
+}
+"""What a status says of a completion; the others are faults of the machinery."""
+
 
 class Judge:
-    """Checks answers; a context manager that ends its worker processes.
+    """Checks answers; a context manager that ends the threads and workers it has started.
 
-    Programs run in isolated workers (`pool`); reading text starts no process. Use it from the
-    thread that made it.
+    Programs run in the extractor's C++ core, or in isolated workers where the core does not know
+    what they use. Both start with the first batch that needs them.
     """
 
     def __init__(
@@ -37,11 +50,22 @@ class Judge:
         config: RewardConfig,
         parity: Literal["correct", "reference"],
     ) -> None:
-        """Start the workers if there are programs to run; TrainingError if they do not start."""
+        self._form: Form = form
         self._kind: AnswerKind = kind
         self._as_reference = parity == "reference"
         self._partial = config.partial
-        self._pool = WorkerPool(config) if form == "program" else None
+        self._extractor = Extractor(
+            threads=config.threads,
+            limits=Limits(
+                max_steps=config.max_steps,
+                max_output_bytes=config.max_output_kb << 10,
+                wall_s=config.timeout_s,
+                worker_memory_bytes=config.memory_mb << 20,
+            ),
+            compat="reft" if self._as_reference else "python",
+            isolation=config.isolation,
+            workers=config.workers,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -66,45 +90,54 @@ class Judge:
     def judge(self, items: Sequence[tuple[str, str]]) -> list[Verdict]:
         """One verdict per (answer text, gold answer), in order.
 
-        The answer text is what follows the last `Answer reasoning:` line. Programs that are equal
-        after the cut run once. A worker that fails is retried once; then the verdict is an executor
-        fault, which has no reward. Raises DataError for a gold answer of the wrong kind and
-        TrainingError if workers no longer start; nothing in an answer text raises.
+        The answer text is what follows the last `Answer reasoning:` line. Equal programs run once.
+        A worker that fails is retried once; then the verdict is an executor fault, which has no
+        reward. Raises DataError for a gold answer of the wrong kind and TrainingError if workers no
+        longer start; nothing in an answer text raises.
         """
-        outcomes = self._extract([text for text, _ in items])
+        texts = [text for text, _ in items]
+        outcomes = self._read(texts) if self._form == "nl" else self._run(texts)
         weigh = compare_as_reference if self._as_reference else compare
         golds = [gold for _, gold in items]
         return [
             weigh(outcome, gold, self._kind) for outcome, gold in zip(outcomes, golds, strict=True)
         ]
 
-    def stats(self) -> dict[str, object]:
-        """Programs run, workers respawned, faults, and what isolates the workers, by name."""
-        pool = self._pool
-        return {
-            "programs": pool.programs if pool else 0,
-            "respawns": pool.respawns if pool else 0,
-            "faults": pool.faults if pool else 0,
-            "isolation": dict(pool.isolation) if pool else {},
-        }
+    def stats(self) -> dict[str, Any]:
+        """What the extractor counts: programs, by whom they were run, faults, isolation."""
+        return self._extractor.stats()
 
     def close(self) -> None:
-        """End all worker processes; safe to repeat."""
-        if self._pool is not None:
-            self._pool.close()
+        """End all threads and worker processes; safe to repeat."""
+        self._extractor.close()
 
-    def _extract(self, texts: list[str]) -> list[Outcome]:
-        if self._pool is None:
-            read = read_answer_as_reference if self._as_reference else read_answer
-            return [read(text, self._kind) for text in texts]
-        cut = cut_at_blank_line if self._as_reference else cut_program
-        programs = [cut(text) for text in texts]
-        unique = list(dict.fromkeys(program for program in programs if program is not None))
-        outcomes = self._pool.run(
-            unique,
-            want="text" if self._kind == "letter" else "number",
-            split_namespaces=self._as_reference,
-        )
-        found = dict(zip(unique, outcomes, strict=True))
+    def _run(self, programs: list[str]) -> list[Outcome]:
+        results = self._extractor.run(programs, want_text=self._kind == "letter")
+        return [self._outcome(results, row) for row in range(len(programs))]
+
+    def _read(self, texts: list[str]) -> list[Outcome]:
+        mode: Literal["reft", "lenient"] = "reft" if self._as_reference else "lenient"
+        results = self._extractor.run_nl(texts, mode=mode, kind=self._kind)
         missing = Outcome(failure=Reason.NO_SOLUTION)
-        return [missing if program is None else found[program] for program in programs]
+        # A number somewhere in a text without its last line is no answer.
+        return [
+            self._outcome(results, row) if self._as_reference or TRIGGER in text else missing
+            for row, text in enumerate(texts)
+        ]
+
+    def _outcome(self, results: Results, row: int) -> Outcome:
+        status = Status(results.status[row])
+        if status > Status.OK_NONFINITE:
+            failure = _FAILURES.get(status, Reason.EXECUTOR_FAULT)
+            return Outcome(failure=failure, detail=_detail(results, row, failure))
+        if self._kind == "letter":
+            return Outcome(value=results.text(row), detail=results.type_name(row))
+        return Outcome(value=float(results.value[row]), detail=results.type_name(row))
+
+
+def _detail(results: Results, row: int, failure: Reason) -> str:
+    if failure is Reason.RUNTIME_ERROR:
+        return results.exception(row)
+    if failure is Reason.NON_NUMERIC:
+        return results.type_name(row)
+    return results.why(row)

@@ -46,7 +46,7 @@ def test_only_tokens_have_a_speed():
     phases = Phases(terminal(), visible=False)
     with phases.phase("reward", 4, "programs") as phase:
         phase.advance(4)
-    assert list(phases.timings()) == ["time/reward", "time/iteration"]
+    assert list(phases.timings()) == ["time/reward", "time/iteration", "speed/reward_share"]
 
 
 def test_a_phase_that_fails_is_timed_too():

@@ -23,7 +23,7 @@ from reft_megatron.types import Completion, Reason
 GOOD, WRONG, HANGS, BROKEN = (
     "    return {answer}\n",
     "    return 1 + {answer}\n",
-    "    while True:\n        pass\n",
+    "    class Worker:\n        pass\n    while True:\n        pass\n",
     "    return (\n",
 )
 Open = Callable[..., Answerer]
@@ -127,9 +127,11 @@ def killing_workers() -> Iterator[None]:
 
     thread = threading.Thread(target=kill)
     thread.start()
-    yield
-    over.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_faults_are_dropped_and_counted(opened: Open) -> None:
@@ -158,12 +160,12 @@ def test_too_many_faults_stop_the_run(
 
 
 def test_the_end_leaves_no_worker(tokenizer_path: Path) -> None:
-    config = configure(tokenizer_path)
+    config = configure(tokenizer_path, "rewards.timeout_s=0.2")
     before = set(psutil.Process().children(recursive=True))
     tokenizer = load_tokenizer(tokenizer_path)
     task = load_task(config.task)
     with Answerer(config, Mesh.single(), task=task, tokenizer=tokenizer) as answerer:
-        judge(answerer, GOOD)
+        judge(answerer, HANGS)  # a class needs a worker
         during = set(psutil.Process().children(recursive=True)) - before
     deadline = time.monotonic() + 10
     while any(process.is_running() for process in during) and time.monotonic() < deadline:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from reft_megatron.config import RewardConfig
 from reft_megatron.errors import DataError
+from reft_megatron.ops.status import Status
 from reft_megatron.rewards import Judge
 from reft_megatron.types import Reason, Verdict
 
@@ -37,10 +33,14 @@ REASONS = [
     ("return 4", Verdict(reason=Reason.CORRECT, value=4.0, detail="int")),
     ("return 4.009", Verdict(reason=Reason.CORRECT, value=4.009, detail="float")),
     ("return 5", Verdict(reason=Reason.WRONG_VALUE, value=5.0, detail="int")),
-    ("return 5 +", Verdict(reason=Reason.SYNTAX_ERROR, detail="SyntaxError")),
+    ("return 5 +", Verdict(reason=Reason.SYNTAX_ERROR, detail="invalid syntax")),
     ("return apples", Verdict(reason=Reason.RUNTIME_ERROR, detail="NameError")),
-    ("while True: pass", Verdict(reason=Reason.TIMEOUT)),
-    ("return [0] * 10**10", Verdict(reason=Reason.MEMORY)),
+    ("while True: pass", Verdict(reason=Reason.TIMEOUT, detail="steps")),
+    ("return [0] * 10**10", Verdict(reason=Reason.MEMORY, detail="items of one container")),
+    (
+        "import os\nreturn 4",
+        Verdict(reason=Reason.DENIED, detail="a module that reaches outside"),
+    ),
     ("return float('nan')", Verdict(reason=Reason.NON_FINITE, detail="float")),
     ("return 1e308 * 10", Verdict(reason=Reason.NON_FINITE, detail="float")),
     ("return '4 apples'", Verdict(reason=Reason.NON_NUMERIC, detail="str")),
@@ -51,17 +51,20 @@ REASONS = [
 def test_every_reason(judge: Judge) -> None:
     items = [(solution(body), "4") for body, _ in REASONS]
     assert judge.judge(items) == [verdict for _, verdict in REASONS]
-    assert judge.judge([("I do not know.", "4")]) == [Verdict(reason=Reason.NO_SOLUTION)]
-    # An executor fault takes a worker that dies twice: see test_pool.
+    [verdict] = judge.judge([("I do not know.", "4")])
+    assert verdict.reason is Reason.NO_SOLUTION
+    # An executor fault takes a worker that dies twice: see tests/ops/workers.
 
 
 def test_equal_programs_run_once(judge: Judge) -> None:
-    before = judge.stats()["programs"]
+    before = judge.stats()
     program = solution("return 3")
     texts = [program, f"{program}\n\nThe answer is 3.", f"\n{program}\n"]
     verdicts = judge.judge([(text, gold) for text in texts for gold in ("3", "4")])
     assert [verdict.correct for verdict in verdicts] == [True, False] * 3
-    assert judge.stats()["programs"] == before + 1
+    after = judge.stats()
+    assert after["programs"] - before["programs"] == 6
+    assert after["duplicates"] - before["duplicates"] >= 3  # the text with chatter is another text
 
 
 def test_nothing_to_judge(judge: Judge) -> None:
@@ -113,7 +116,7 @@ PARITY = [
     (solution("return lambda: 1"), Reason.NON_NUMERIC, Reason.NON_NUMERIC),
     (solution("return (i for i in [1])"), Reason.NON_NUMERIC, Reason.NON_NUMERIC),
     (solution("import sys\nsys.exit(3)\nreturn 4"), 4.0, Reason.RUNTIME_ERROR),
-    (solution("exit()"), Reason.RUNTIME_ERROR, Reason.RUNTIME_ERROR),
+    (solution("exit()"), Reason.DENIED, Reason.DENIED),
     (solution("raise KeyboardInterrupt"), Reason.RUNTIME_ERROR, Reason.RUNTIME_ERROR),
     (solution('"""Tom\n\nhas."""\nreturn 1'), Reason.SYNTAX_ERROR, 1.0),
 ]
@@ -156,15 +159,15 @@ def test_partial_reward_is_for_numbers(judge: Judge, letters: Judge) -> None:
     assert (judge.partial, letters.partial) == (0.1, 0.0)
 
 
-def test_reading_text_starts_no_process(short: RewardConfig) -> None:
+def test_reading_text(short: RewardConfig) -> None:
     text = "18 - 4 = 14\nTherefore, the answer is: $1,014."
     with Judge(form="nl", kind="number", config=short, parity="correct") as judge:
-        assert judge.judge([(text, "1014"), (text, "14"), ("14", "14")]) == [
-            Verdict(reason=Reason.CORRECT, value=1014.0),
-            Verdict(reason=Reason.WRONG_VALUE, value=1014.0),
-            Verdict(reason=Reason.NO_SOLUTION),
+        assert [(v.reason, v.value) for v in judge.judge([(text, "1014"), (text, "14")])] == [
+            (Reason.CORRECT, 1014.0),
+            (Reason.WRONG_VALUE, 1014.0),
         ]
-        assert judge.stats() == {"programs": 0, "respawns": 0, "faults": 0, "isolation": {}}
+        assert judge.judge([("14", "14")]) == [Verdict(reason=Reason.NO_SOLUTION)]
+        assert judge.stats()["threads"] == judge.stats()["workers"]["programs"] == 0
     with Judge(form="nl", kind="number", config=short, parity="reference") as judge:
         assert [v.reason for v in judge.judge([(text, "1014"), ("14", "14")])] == [
             Reason.NON_NUMERIC,
@@ -172,37 +175,17 @@ def test_reading_text_starts_no_process(short: RewardConfig) -> None:
         ]
     with Judge(form="nl", kind="letter", config=short, parity="correct") as judge:
         [verdict] = judge.judge([("So.\nTherefore, the answer is: C.", "c")])
-        assert verdict == Verdict(reason=Reason.CORRECT, value="c")
+        assert (verdict.reason, verdict.value) == (Reason.CORRECT, "c")
+
+
+def test_a_fault_is_no_verdict(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = (Status.WORKER_LOST, 0, float("nan"), "", "killed")
+    monkeypatch.setattr(judge._extractor, "_fallback", lambda programs, **_: [lost] * len(programs))
+    [verdict] = judge.judge([(solution("import sympy\nreturn sympy.Integer(4)"), "4")])
+    assert verdict.reason is Reason.EXECUTOR_FAULT
 
 
 def test_stats(judge: Judge) -> None:
     stats = judge.stats()
-    assert set(stats) == {"programs", "respawns", "faults", "isolation"}
-    assert (stats["respawns"], stats["faults"]) == (0, 0)
-
-
-def test_a_killed_trainer_leaves_no_worker(
-    session_members: Callable[[int], list[int]],
-) -> None:
-    trainer = """
-from reft_megatron.config import RewardConfig
-from reft_megatron.rewards import Judge
-judge = Judge(form="program", kind="number", config=RewardConfig(), parity="correct")
-print(*[worker.pid for worker in judge._pool._workers["plain"]], flush=True)
-judge.judge([("def solution():\\n    while True: pass\\n# " + str(n), "1") for n in range(4)])
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", trainer]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout is not None
-        sessions = [int(pid) for pid in process.stdout.readline().split()]
-        assert len(sessions) == 2
-        deadline = time.monotonic() + 20
-        while any(len(session_members(session)) < 2 for session in sessions):
-            assert time.monotonic() < deadline, "no program ever ran"
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    while left := [pid for session in sessions for pid in session_members(session)]:
-        assert time.monotonic() < deadline, f"processes {left} outlived the trainer"
-        time.sleep(0.02)
+    assert {"programs", "duplicates", "by_fallback", "workers"} <= set(stats)
+    assert (stats["workers"]["respawns"], stats["workers"]["faults"]) == (0, 0)

@@ -1,0 +1,80 @@
+// Threads that work through jobs. They are made at first use, never at import, outlive their job,
+// and end at close(). A forked child has none of them and makes its own.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "client.hpp"
+#include "extract.hpp"
+
+namespace reft {
+
+// What one thread keeps from row to row.
+struct Lane {
+  Runner runner;
+  std::unique_ptr<Client> client;  // of isolation "process"
+};
+
+// Work in numbered chunks that any thread may do; `work` throws nothing.
+class Job {
+ public:
+  using Work = std::function<void(Lane& lane, std::uint32_t chunk)>;
+
+  Job(std::uint32_t chunks, Work work);
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
+
+  std::uint32_t chunks() const { return chunks_; }
+  // Does one chunk; false if none is left to claim (others may still be at theirs).
+  bool step(Lane& lane);
+  bool done() const { return left_.load(std::memory_order_acquire) == 0; }
+  // Waits until all chunks are done; false if `seconds` have passed before.
+  bool wait(double seconds);
+  // True in a forked child: the threads that would end this job do not exist here.
+  bool orphaned() const;
+
+ private:
+  const std::uint32_t chunks_;
+  const Work work_;
+  const std::uint32_t generation_;
+  std::atomic<std::uint32_t> next_{0};
+  std::atomic<std::uint32_t> left_;
+  std::mutex mutex_;
+  std::condition_variable finished_;
+};
+
+// At most `count` threads. All functions may be called by any thread at any time.
+class Threads {
+ public:
+  explicit Threads(std::uint32_t count) : count_(count) {}
+  ~Threads() { close(); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+  std::uint32_t count() const { return count_; }
+  // Hands over a job; false if the machine gives no thread at all: then the caller must do it.
+  bool start(const std::shared_ptr<Job>& job);
+  // Lets the jobs end, then the threads. A later start() makes new ones.
+  void close();
+  // Threads that exist now.
+  std::uint32_t alive();
+
+ private:
+  class Crew;
+  std::shared_ptr<Crew> crew(bool make);
+  const std::uint32_t count_;
+  std::shared_ptr<Crew> crew_;
+};
+
+// Counts the forks between the first process and this one.
+std::uint32_t fork_generation();
+
+// True if the calling thread has stack enough left to run programs itself.
+bool has_stack_room();
+
+}  // namespace reft

@@ -1,0 +1,1 @@
+"""Commands that are no training runs; each has a command line of its own."""

@@ -1,0 +1,1 @@
+"""Plain Python that says what the fast paths of `ops` must compute."""

@@ -1,0 +1,98 @@
+"""The extractor against CPython on twenty thousand programs, the same in every run.
+
+`python -m tools.fuzz_extractor` runs more of them, and makes a program that differs small.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from tools.fuzzing import campaign
+from tools.fuzzing.campaign import Setting, Tally
+from tools.fuzzing.comparison import Bench
+from tools.fuzzing.oracle import Answer, Oracle
+
+SEED = 20_240_101
+PROGRAMS = {"grammar": 12_000, "mutate": 4_000, "truncate": 2_000, "rename": 2_000}
+MOST_PASSED = 0.03  # of the grammar's programs: not answered, or stopped at a limit
+
+
+class Forger:
+    """An oracle that lies about one program."""
+
+    def __init__(self, lie_about: str) -> None:
+        self._oracle = Oracle()
+        self._lie_about = lie_about
+
+    def answers(self, programs: Sequence[str]) -> list[Answer]:
+        return [
+            answer._replace(text="a lie") if self._lie_about in program else answer
+            for program, answer in zip(programs, self._oracle.answers(programs), strict=True)
+        ]
+
+    def close(self) -> None:
+        self._oracle.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cpython_3_11() -> None:
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("the extractor answers as CPython 3.11 does, and that is not at hand")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with Bench(Oracle()) as made:
+        yield made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_no_program_differs(kind: str) -> None:
+    total = Tally()
+    batches = list(campaign.batches([kind], SEED, PROGRAMS[kind]))
+    for tally in campaign.run(batches, Setting(), jobs=len(os.sched_getaffinity(0))):
+        total.add(tally)
+    assert not total.crashed
+    assert [pair.told() + "\n" + pair.program for pair in total.differences] == []
+    assert total.programs >= PROGRAMS[kind]
+    assert total.reasons.total() < MOST_PASSED * total.programs, total.reasons
+
+
+def test_a_wrong_answer_is_seen() -> None:
+    with Bench(Forger("return 3")) as bench:
+        pairs = bench.compare([f"def solution():\n    return {number}" for number in range(5)])
+    assert [pair.program[-1] for pair in pairs if not pair.explained] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("program", "explained"),
+    [
+        ("def solution():\n    return 2 ** 0.5", "same"),
+        ("def solution():\n    return 1 / 0", "same"),
+        ("def solution(:\n    return 1", "same"),
+        ("def solve():\n    return 1", "same"),
+        ("def solution(x):\n    return x", "same"),
+        ("def solution():\n    return float('nan')", "same"),
+        ("def solution():\n    return [None]", "same"),
+        ("def solution():\n    return 1\nSo the answer is 1.", "same"),
+        ("def solution():\n    return '\ud800'", "same"),
+        ("def solution():\n    while True:\n        pass", "limit"),
+        ("def solution():\n    return 2 ** 10 ** 9", "limit"),
+        ("def solution():\n    return open('x')", "denied"),
+        ("class A:\n    pass\ndef solution():\n    return 1", "unsupported"),
+    ],
+)
+def test_what_is_explained(bench: Bench, program: str, explained: str) -> None:
+    assert [pair.explained for pair in bench.compare([program])] == [explained]
+
+
+def test_the_oracle_outlives_what_kills_it(bench: Bench) -> None:
+    good = "def solution():\n    return 7"
+    killers = ["def solution():\n    return (2 ** 10 ** 8) ** 9", good, good]
+    assert [pair.found.text for pair in bench.compare(killers)] == ["", "7", "7"]
+    assert [pair.explained for pair in bench.compare(killers)] == ["limit", "same", "same"]

@@ -1,0 +1,1 @@
+"""Commands of the project; each is run with `python -m tools.NAME`."""

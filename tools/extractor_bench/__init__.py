@@ -1,0 +1,1 @@
+"""What `tools/bench_extractor.py` measures, and against what."""
