@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace, console: Console) -> Tally:
     setting = Setting(python=options.python, data=options.data)
     batches = list(campaign.batches(options.kinds, options.seed, options.programs))
     total = Tally()
-    tallies = campaign.run(batches, setting, options.jobs)
+    tallies = campaign.run(batches, setting, jobs=options.jobs)
     for tally in track(tallies, "Comparing", total=len(batches), console=console):
         total.add(tally)
     return total

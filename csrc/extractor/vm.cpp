@@ -12,6 +12,7 @@ namespace reft {
 namespace {
 
 constexpr std::int64_t kSlice = 1024;
+constexpr std::uint64_t kTicksOfRaise = 256;  // unwinding takes about a microsecond
 constexpr int kLongestMessage = 1024;
 
 Value new_exception(Vm& vm, Exc type, const Value* items, std::uint32_t count) {
@@ -84,7 +85,7 @@ void Vm::raise_with(Exc type, Value argument) {
 }
 
 void Vm::raise_value(Value exception) {
-  charge(32);  // unwinding costs more than an instruction does
+  charge(kTicksOfRaise);
   raised = exception;
   throw Raised{};
 }

@@ -1,1 +1,1 @@
-"""What `tools.fuzz_extractor` is made of, and the tests that run a smaller share of it."""
+"""What `tools.fuzz_extractor` is made of; tests run a smaller share of it."""

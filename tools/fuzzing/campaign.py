@@ -1,7 +1,7 @@
 """Many programs, in batches, on several processes.
 
 Owns what a batch is, who runs it, and the sums over all of them. A batch is decided by its kind,
-seed and number alone, so any of them can be run again. A process that dies takes the extractor's
+seed and numbers alone, so any of them can be run again. A process that dies takes the extractor's
 crash with it: its batch is run again, program by program, to find the one that did it.
 """
 
@@ -11,11 +11,11 @@ import multiprocessing
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,8 +43,8 @@ class Batch(NamedTuple):
     """One of `KINDS`."""
     seed: int
     """Decides them."""
-    number: int
-    """Which batch of that kind."""
+    first: int
+    """Number of its first program, of that kind and seed."""
     size: int = BATCH
     """How many programs."""
 
@@ -85,43 +85,65 @@ class Tally:
         self.crashed.extend(other.crashed)
 
 
+Work = Callable[[Batch, Setting], Tally]
+
+
 def batches(kinds: Sequence[str], seed: int, programs: int) -> Iterator[Batch]:
     """Batches of all kinds in turn, with as many programs in all."""
-    number = 0
-    while programs > 0:
-        for kind in kinds:
-            if programs > 0:
-                yield Batch(kind, seed, number, min(BATCH, programs))
-            programs -= BATCH
-        number += 1
-
-
-def run(todo: Sequence[Batch], setting: Setting, jobs: int) -> Iterator[Tally]:
-    """The tally of each batch, as they come."""
-    left = list(reversed(todo))
-    while left:
-        pool = _pool(jobs)
-        running: dict[Future[Tally], Batch] = {}
-        try:
-            while left or running:
-                while left and len(running) < 2 * jobs:
-                    batch = left.pop()
-                    running[pool.submit(run_batch, batch, setting)] = batch
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    tally = future.result()
-                    del running[future]
-                    yield tally
-        except BrokenProcessPool:
-            for batch in running.values():
-                yield from _one_by_one(batch, setting)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for number in range(-(-programs // BATCH)):
+        turn, kind = divmod(number, len(kinds))
+        size = min(BATCH, programs - number * BATCH)
+        yield Batch(kinds[kind], seed, turn * BATCH, size)
 
 
 def run_batch(batch: Batch, setting: Setting) -> Tally:
     """The tally of a batch, in this process."""
     return compare_batch(_bench(setting.python), batch, _seeds(setting.data))
+
+
+def run(
+    todo: Sequence[Batch], setting: Setting, *, jobs: int, work: Work = run_batch
+) -> Iterator[Tally]:
+    """The tally of each batch, as they come."""
+    left = list(reversed(todo))
+    while left:
+        running: dict[Future[Tally], Batch] = {}
+        try:
+            with _pool(jobs) as pool:
+                submit = partial(pool.submit, work, setting=setting)
+                yield from _tallies(submit, left, running, ahead=2 * jobs)
+        except BrokenProcessPool:
+            for batch in running.values():
+                yield from _one_by_one(batch, setting, work)
+
+
+def _tallies(
+    submit: Callable[[Batch], Future[Tally]],
+    left: list[Batch],
+    running: dict[Future[Tally], Batch],
+    *,
+    ahead: int,
+) -> Iterator[Tally]:
+    """Take from `left` until nothing is; `running` holds what has not been told of."""
+    while left or running:
+        while left and len(running) < ahead:
+            future = submit(left[-1])
+            running[future] = left.pop()
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield future.result()
+            del running[future]
+
+
+def _one_by_one(batch: Batch, setting: Setting, work: Work) -> Iterator[Tally]:
+    """The tallies of a batch that some program of it may not let end."""
+    for number in range(batch.first, batch.first + batch.size):
+        single = batch._replace(first=number, size=1)
+        try:
+            with _pool(1) as pool:
+                tally = pool.submit(work, single, setting).result()
+        except BrokenProcessPool:
+            tally = Tally(crashed=programs(single, _seeds(setting.data)))
+        yield tally
 
 
 def compare_batch(bench: Bench, batch: Batch, seeds: Sequence[str]) -> Tally:
@@ -143,8 +165,7 @@ def compare_batch(bench: Bench, batch: Batch, seeds: Sequence[str]) -> Tally:
 
 def programs(batch: Batch, seeds: Sequence[str]) -> list[str]:
     """The texts of a batch."""
-    first = batch.number * BATCH
-    numbers = range(first, first + batch.size)
+    numbers = range(batch.first, batch.first + batch.size)
     if batch.kind == "grammar":
         return [grammar.program(batch.seed, number) for number in numbers]
     if batch.kind == "mutate":
@@ -156,7 +177,7 @@ def programs(batch: Batch, seeds: Sequence[str]) -> list[str]:
 
 
 def _originals(batch: Batch, seeds: Sequence[str]) -> Iterator[tuple[str, random.Random]]:
-    for number in range(batch.number * BATCH, batch.number * BATCH + batch.size):
+    for number in range(batch.first, batch.first + batch.size):
         chance = random.Random(batch.seed << 40 | number)
         yield chance.choice(seeds), chance
 
@@ -171,27 +192,6 @@ def _changed_by_a_name(bench: Bench, batch: Batch, seeds: Sequence[str]) -> list
         if (old.status, old.value) != (new.status, new.value)
     ]
     return [pair for pair in bench.compare(changed) if pair.found.status is not Status.UNSUPPORTED]
-
-
-def _one_by_one(batch: Batch, setting: Setting) -> Iterator[Tally]:
-    """The tally of a batch that some program of it may not let end."""
-    for place in range(batch.size):
-        with _pool(1) as pool:
-            try:
-                yield pool.submit(_run_one, batch, place, setting).result()
-            except BrokenProcessPool:
-                text = programs(batch, _seeds(setting.data))[place]
-                yield Tally(crashed=[text])
-
-
-def _run_one(batch: Batch, place: int, setting: Setting) -> Tally:
-    text = programs(batch, _seeds(setting.data))[place]
-    tally = Tally()
-    for pair in _bench(setting.python).compare([text]):
-        tally.statuses[f"{pair.found.status.name} {pair.explained or 'DIFFERENT'}"] += 1
-        if not pair.explained:
-            tally.differences.append(pair)
-    return tally
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:

@@ -79,6 +79,7 @@ _TOKEN = re.compile(
 )
 _NAME = re.compile(r"\b[a-z_][a-z_0-9]*\b")
 _STRING_OR_COMMENT = re.compile(r"\"\"\".*?\"\"\"|\"[^\"\n]*\"|'[^'\n]*'|#[^\n]*", re.DOTALL)
+_F_STRING = re.compile(r"\b[fF][rR]?[\"']|\b[rR][fF][\"']")
 _NUMBERS = """0 1 -1 2 10 007 0.1 0.5 1e308 -0.0 1e16 1e-5 9007199254740993 9223372036854775808
     10**400 1_000 1,000 0x1F 3. .5 1e 5e-324 100 None True '3' 12abc 1if 0b2 1__0"""
 _BINARY = "+ - * / // % ** < <= > >= == !="
@@ -147,10 +148,12 @@ def renamed(text: str, chance: random.Random) -> str:
         for index, name in enumerate(dict.fromkeys(bound))
         if name not in _BUILTINS and not keyword.iskeyword(name) and name != "solution"
     }
-    if taken & set(fresh.values()) or any(
-        f".{name}" in text or f"{name}=" in bare for name in fresh
+    if (
+        _F_STRING.search(text)
+        or taken & set(fresh.values())
+        or any(f".{name}" in text or f"{name}=" in bare for name in fresh)
     ):
-        return text  # an attribute or a keyword argument may be meant
+        return text  # names may stand in a string, or mean an attribute or a keyword argument
     parts, end = [], 0
     for found in _STRING_OR_COMMENT.finditer(text):
         parts.append(_NAME.sub(lambda m: fresh.get(m[0], m[0]), text[end : found.start()]))

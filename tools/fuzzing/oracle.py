@@ -1,6 +1,6 @@
-"""CPython as the oracle: a process that runs programs, started again whenever it dies.
+"""CPython as the oracle: a process that runs programs, and may die of it.
 
-Owns the process. A program that kills it, or does not come back, has met a limit: that of the
+Owns the process, and starts another whenever it dies. A program that kills it, or does not come back, has met a limit: that of the
 machine instead of its own.
 """
 

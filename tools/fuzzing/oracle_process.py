@@ -1,4 +1,4 @@
-"""CPython's side of the comparison: reads programs, runs them, says how they ended.
+"""CPython's side of the comparison: runs programs, says how they ended.
 
 Runs by path on a bare interpreter (`python -sSP oracle_process.py`), so standard library only.
 On stdin a frame is a u32 length, little-endian, and a program in UTF-8 (lone surrogates pass); on
