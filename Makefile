@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
-NATIVE := $(wildcard csrc/*/*.cpp csrc/*/*.hpp csrc/*/*.inc)
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inc')
 
 # The first Python that runs, is 3.11 or 3.12, and can make a virtual environment.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	2>/dev/null && echo $$python && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint types format check clean
+.PHONY: help setup quickstart test lint types format check fuzz races clean
 
 help: ## list the chores
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,6 +28,7 @@ test: setup ## set up, then run the tests
 lint: setup ## check style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run --Werror $(filter-out %.inc,$(NATIVE))
 
 types: setup ## check types
 	$(BIN)/mypy
@@ -35,11 +36,18 @@ types: setup ## check types
 format: setup ## rewrite the sources in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(filter-out %.inc,$(NATIVE))
 
 check: lint types test ## everything that CI checks
 
+fuzz: setup ## a minute of libFuzzer on the extractor's core (needs clang and libclang-rt)
+	PATH="$(BIN):$$PATH" bash tools/fuzz_native.sh 60
+
+races: ## threads, forks and processes of the extractor under ThreadSanitizer
+	bash tools/race_native.sh
+
 clean: ## remove .venv and everything built; runs/ stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist reft_megatron/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when what is installed, or how, has changed.

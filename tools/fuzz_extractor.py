@@ -142,10 +142,10 @@ def _smallest(pair: Pair, bench: Bench) -> Pair:
     """The smallest program with a difference of the same sort."""
 
     def differs(text: str) -> bool:
-        other = bench.compare([text])[0]
+        other = bench.compare([text], doubt=False)[0]
         return not other.explained and other.sort == pair.sort
 
-    return bench.compare([shrink(pair.program, differs)])[0]
+    return bench.compare([shrink(pair.program, differs)], doubt=False)[0]
 
 
 def _summary(tally: Tally, seconds: float) -> dict[str, object]:

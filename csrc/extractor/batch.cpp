@@ -45,7 +45,8 @@ Batch::Batch(std::vector<std::string_view> rows, const std::vector<Refused>& ref
 }
 
 Batch::~Batch() {
-  if (job_ == nullptr || job_->orphaned()) return;
+  disown_inherited();
+  if (job_ == nullptr) return;
   cancel();
   while (!job_->wait(1.0)) {
   }
@@ -53,20 +54,22 @@ Batch::~Batch() {
 
 void Batch::start(bool background) {
   find_uniques();
-  if (order_.empty()) {
-    done_.store(true, std::memory_order_release);
-    return;
-  }
+  left_.store(order_.size(), std::memory_order_relaxed);
+  if (order_.empty()) return;
   bool small = order_.size() < kSmallBatch && options_.max_steps <= kPatience;
   if (background || options_.elsewhere || !small || !has_stack_room()) hand_over();
 }
 
 bool Batch::advance(double seconds) {
   if (done()) return true;
-  if (job_ != nullptr && job_->orphaned()) start_over();
-  bool finished = job_ != nullptr ? wait_for_job(seconds) : run_here(seconds);
-  if (finished) done_.store(true, std::memory_order_release);
-  return finished;
+  if (disown_inherited()) start_over();
+  return job_ != nullptr ? wait_for_job(seconds) : run_here(seconds);
+}
+
+bool Batch::done() {
+  if (left_.load(std::memory_order_acquire) == 0) return true;
+  cancel_.over();  // if the deadline has passed, those at work are told
+  return false;
 }
 
 // ---- before it runs
@@ -148,7 +151,9 @@ void Batch::hand_over() {
       std::clamp<std::size_t>(share, kLeastChunk, kMostChunk));
   auto run_chunk = [this, chunk_rows](Lane& lane, std::uint32_t chunk) {
     std::size_t begin = std::size_t{chunk} * chunk_rows;
-    run_some(lane, begin, std::min(order_.size(), begin + chunk_rows));
+    std::size_t end = std::min(order_.size(), begin + chunk_rows);
+    run_some(lane, begin, end);
+    left_.fetch_sub(end - begin, std::memory_order_acq_rel);
   };
   auto job = std::make_shared<Job>(chunks_of(order_.size(), chunk_rows), run_chunk);
   if (threads_->start(job)) job_ = std::move(job);
@@ -179,10 +184,11 @@ bool Batch::run_here(double seconds) {
     next_ = end;
     if (next_ < order_.size() && Clock::now() >= until) return false;
   }
+  left_.store(0, std::memory_order_release);
   return true;
 }
 
-// Rows look at the clock when they start; one that runs meanwhile is told by whoever waits.
+// Rows look at the clock when they start; one that runs meanwhile is told by whoever waits or asks.
 bool Batch::wait_for_job(double seconds) {
   if (cancel_.deadline != Clock::time_point::max()) {
     double left = std::max(0.0, Seconds(cancel_.deadline - Clock::now()).count());
@@ -195,11 +201,19 @@ bool Batch::wait_for_job(double seconds) {
   return job_->wait(seconds);
 }
 
-// In a forked child: what the parent's threads had done of it is not to be told.
-void Batch::start_over() {
+// In a forked child lets go of the parent's job; true if there was one.
+bool Batch::disown_inherited() {
+  if (job_ == nullptr || !job_->inherited()) return false;
+  new std::shared_ptr<Job>(std::move(job_));  // for ever
   job_ = nullptr;
-  next_ = 0;
+  return true;
+}
+
+// What the parent's threads had done of it is not to be told.
+void Batch::start_over() {
   unsupported_.store(0, std::memory_order_relaxed);
+  left_.store(order_.size(), std::memory_order_relaxed);
+  hand_over();
 }
 
 // ---- after it has run

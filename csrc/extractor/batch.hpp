@@ -50,9 +50,8 @@ class Batch {
   void start(bool background);
   // Works or waits for at most `seconds`; true when all is done. One thread at a time.
   bool advance(double seconds);
-  bool done() const {
-    return done_.load(std::memory_order_acquire) || (job_ != nullptr && job_->done());
-  }
+  // By any thread.
+  bool done();
   // Rows not yet run get kCancelled. By any thread.
   void cancel() { cancel_.flag.store(true, std::memory_order_relaxed); }
 
@@ -81,6 +80,7 @@ class Batch {
   void run_some(Lane& lane, std::size_t begin, std::size_t end);
   bool run_here(double seconds);
   bool wait_for_job(double seconds);
+  bool disown_inherited();
   void start_over();
 
   const std::vector<std::string_view> rows_;
@@ -97,7 +97,7 @@ class Batch {
   std::shared_ptr<Job> job_;
   std::size_t next_ = 0;  // of order_, when run here
   Cancel cancel_;
-  std::atomic<bool> done_{false};
+  std::atomic<std::size_t> left_{0};  // of order_, not yet run
   std::atomic<std::uint32_t> unsupported_{0};
 };
 

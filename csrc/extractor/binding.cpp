@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +18,7 @@
 #include "host.hpp"
 #include "natural.hpp"
 #include "threads.hpp"
+#include "work.hpp"
 
 namespace reft {
 namespace {
@@ -76,39 +76,6 @@ Options options_of(const py::dict& given) {
   return options;
 }
 
-Work programs(const Options& options) {
-  return [options](Lane& lane, std::span<const Piece> pieces, Cancel& cancel) {
-    for (const Piece& piece : pieces) {
-      if (cancel.over()) {
-        *piece.outcome = outcome_of(Status::kCancelled, kCancelledWhy);
-      } else {
-        lane.runner.run(piece.text, options, &cancel.flag, *piece.outcome);
-      }
-    }
-  };
-}
-
-Work programs_elsewhere(const std::shared_ptr<Hosts>& hosts, bool want_text) {
-  return [hosts, want_text](Lane& lane, std::span<const Piece> pieces, Cancel& cancel) {
-    if (lane.client == nullptr) lane.client = std::make_unique<Client>(hosts);
-    lane.client->run(pieces, want_text, cancel);
-  };
-}
-
-Work texts(std::string trigger, bool lenient, bool letter) {
-  return [trigger = std::move(trigger), mode = lenient ? NlMode::kLenient : NlMode::kReft, letter](
-             Lane&, std::span<const Piece> pieces, Cancel&) {
-    NlOutcome answer;
-    for (const Piece& piece : pieces) {
-      read_answer(piece.text, trigger, mode, letter, answer);
-      *piece.outcome = outcome_of(answer.status, "");
-      piece.outcome->value = answer.value;
-      piece.outcome->text_size = answer.text_size;
-      std::copy_n(answer.text, answer.text_size, piece.outcome->text);
-    }
-  };
-}
-
 // What an Extractor holds: options and threads, and with isolation "process" a process per thread.
 class Engine {
  public:
@@ -117,6 +84,10 @@ class Engine {
 
   // From now on programs run in processes that `python` starts, each for `patience_s` at most.
   void isolate(std::string python, std::string extension, double patience_s) {
+    if (options_.limits.max_source_bytes > kLongestProgram) {
+      throw py::value_error("max_source_bytes is at most " + std::to_string(kLongestProgram) +
+                            " with isolation \"process\"");
+    }
     hosts_ = std::make_shared<Hosts>();
     hosts_->python = std::move(python);
     hosts_->extension = std::move(extension);
@@ -138,16 +109,17 @@ class Engine {
   std::unique_ptr<PyBatch> run_nl(const py::object& rows, std::string trigger, bool lenient,
                                   bool letter, bool strict) {
     BatchOptions how{false, 0, 0, false};  // reading is cheaper than finding what is equal
-    return begin(Rows(rows, strict), texts(std::move(trigger), lenient, letter), how, false);
+    NlMode mode = lenient ? NlMode::kLenient : NlMode::kReft;
+    return begin(Rows(rows, strict), texts(std::move(trigger), mode, letter), how, false);
   }
 
   void close() {
-    py::gil_scoped_release released;
+    Released released;
     threads_->close();
   }
 
   std::uint32_t alive() {
-    py::gil_scoped_release released;
+    Released released;
     return threads_->alive();
   }
 
@@ -162,7 +134,7 @@ class Engine {
                                  bool background) const {
     auto made = std::make_unique<PyBatch>(std::move(rows), std::move(work), how, threads_);
     {
-      py::gil_scoped_release released;
+      Released released;
       made->batch().start(background);
       if (!background) made->batch().advance(kTick);
     }

@@ -4,6 +4,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <cxxabi.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -17,6 +20,25 @@
 namespace py = pybind11;
 
 namespace reft {
+
+// The interpreter lock, let go of. While the interpreter ends, a thread does not get it back: Python
+// would unwind it then, and so let destructors touch Python without the lock. It waits for the end.
+class Released {
+ public:
+  Released() : state_(PyEval_SaveThread()) {}
+  ~Released() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (abi::__forced_unwind&) {
+      while (true) pause();
+    }
+  }
+  Released(const Released&) = delete;
+  Released& operator=(const Released&) = delete;
+
+ private:
+  PyThreadState* const state_;
+};
 
 constexpr double kTick = 0.1;  // seconds between two looks at signals
 constexpr const char* kSurrogates = "lone surrogates";
@@ -87,7 +109,7 @@ class PyBatch {
     double tick = std::min(kTick, std::max(0.0, seconds));
     while (!finished) {
       {
-        py::gil_scoped_release released;
+        Released released;
         finished = batch_.advance(tick);
       }
       seconds -= tick;
@@ -131,7 +153,7 @@ class PyBatch {
   }
 
  private:
-  void settled() const {
+  void settled() {
     if (!batch_.done()) throw std::runtime_error("the batch has not been waited for");
   }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "frames.hpp"
 
@@ -22,12 +24,17 @@ namespace reft {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
 
 constexpr int kChannel = 3;  // in the process
 constexpr int kTickMs = 20;
 constexpr double kStartSeconds = 20;
-constexpr int kStarts = 3;
+constexpr std::chrono::milliseconds kBetweenStarts[] = {0ms, 50ms, 250ms};
+constexpr std::uint32_t kMostFailures = 4;  // more are no accident
+constexpr std::chrono::seconds kQuiet{1};
+constexpr std::size_t kLookedAt = 16;  // times max_source_bytes: what is longer is not run
 constexpr std::size_t kRead = 1u << 16;
+static_assert(kLookedAt * (std::size_t{kLongestProgram} + 1) < kLongestFrame);
 constexpr std::size_t kNotes = 2048;  // different texts a process may make us remember
 constexpr const char* kBoot =
     "import sys\n"
@@ -41,12 +48,21 @@ double seconds_since(Clock::time_point then) {
   return std::chrono::duration<double>(Clock::now() - then).count();
 }
 
+// Forking takes it, so that no child finds it locked by a thread it lacks. Never destroyed.
+std::mutex& notes_mutex() {
+  static auto* mutex = new std::mutex;
+  return *mutex;
+}
+
+[[maybe_unused]] const int kWatchingForks =
+    pthread_atfork([] { notes_mutex().lock(); }, [] { notes_mutex().unlock(); },
+                   [] { notes_mutex().unlock(); });
+
 // Outcomes point to static texts; those that come from a process are kept here for good.
 const char* noted(std::string_view text) {
-  static auto* mutex = new std::mutex;
   static auto* notes = new std::set<std::string, std::less<>>;
   if (text.empty()) return "";
-  std::lock_guard lock(*mutex);
+  std::lock_guard lock(notes_mutex());
   auto found = notes->find(text);
   if (found != notes->end()) return found->c_str();
   return notes->size() < kNotes ? notes->emplace(text).first->c_str() : "?";
@@ -126,7 +142,10 @@ void Client::run_all(std::span<const Piece>& left, bool want_text, Cancel& cance
   while (!left.empty()) {
     if (cancel.over()) return fill(left, Status::kCancelled, kCancelledWhy);
     if (pid_ != 0 && owner_ != getpid()) end();
-    if (pid_ == 0 && !start()) return fill(left, Status::kWorkerLost, "no process can be started");
+    if (pid_ == 0 && !start(cancel)) {
+      if (cancel.over()) continue;
+      return fill(left, Status::kWorkerLost, "no process can be started");
+    }
     std::size_t count = alone ? 1 : left.size();
     std::size_t answered = exchange(left.first(count), want_text, cancel);
     left = left.subspan(answered);
@@ -149,30 +168,47 @@ void Client::run_all(std::span<const Piece>& left, bool want_text, Cancel& cance
 
 // ---- the process
 
-bool Client::start() {
-  for (int attempt = 0; attempt < kStarts; ++attempt) {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return false;
-    channel_ = ends[0];
-    bool spawned = spawn(ends[1]);
-    close(ends[1]);
-    out_.clear();
-    in_.clear();
-    sent_ = read_ = 0;
-    if (spawned) {
-      write_setup(out_, hosts_->options);
-      std::string_view frame;
-      bool broken = false;
-      auto begun = Clock::now();
-      while (pump(kTickMs) && seconds_since(begun) < kStartSeconds && !broken) {
-        if (!next_frame(frame, broken)) continue;
-        Reader hello(frame);
-        hosts_->in_force.store(hello.number<std::uint32_t>(), std::memory_order_relaxed);
-        hosts_->started.fetch_add(1, std::memory_order_relaxed);
-        return true;
-      }
+// Tries more than once: a death in between may be an accident, and cost a whole chunk.
+bool Client::start(Cancel& cancel) {
+  auto now = [] { return Clock::now().time_since_epoch(); };
+  if (now().count() < hosts_->quiet_until.load(std::memory_order_relaxed)) return false;
+  auto begun = Clock::now();
+  for (auto pause : kBetweenStarts) {
+    std::this_thread::sleep_for(pause);
+    if (cancel.over() || seconds_since(begun) >= kStartSeconds) break;
+    if (start_one(cancel)) {
+      hosts_->failures.store(0, std::memory_order_relaxed);
+      return true;
     }
     end();
+  }
+  if (!cancel.over() && hosts_->failures.fetch_add(1, std::memory_order_relaxed) >= kMostFailures) {
+    auto until = now() + std::chrono::duration_cast<Clock::duration>(kQuiet);
+    hosts_->quiet_until.store(until.count(), std::memory_order_relaxed);
+  }
+  return false;
+}
+
+bool Client::start_one(Cancel& cancel) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return false;
+  channel_ = ends[0];
+  bool spawned = spawn(ends[1]);
+  close(ends[1]);
+  if (!spawned) return false;
+  out_.clear();
+  in_.clear();
+  sent_ = read_ = 0;
+  write_setup(out_, hosts_->options);
+  std::string_view frame;
+  bool broken = false;
+  auto begun = Clock::now();
+  while (pump(kTickMs) && seconds_since(begun) < kStartSeconds && !broken && !cancel.over()) {
+    if (!next_frame(frame, broken)) continue;
+    Reader hello(frame);
+    hosts_->in_force.store(hello.number<std::uint32_t>(), std::memory_order_relaxed);
+    hosts_->started.fetch_add(1, std::memory_order_relaxed);
+    return hello.whole();
   }
   return false;
 }
@@ -187,10 +223,10 @@ bool Client::spawn(int theirs) {
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
+  posix_spawn_file_actions_adddup2(&actions, theirs, kChannel);  // first: it may be one of these
   for (int fd = 0; fd < 3; ++fd) {
     posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", fd == 0 ? O_RDONLY : O_WRONLY, 0);
   }
-  posix_spawn_file_actions_adddup2(&actions, theirs, kChannel);
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
@@ -206,6 +242,13 @@ bool Client::spawn(int theirs) {
   if (failure != 0) pid_ = 0;
   owner_ = getpid();
   return failure == 0;
+}
+
+// Its end of the channel does not tell: a child that somebody forked meanwhile may hold it open.
+bool Client::alive() const {
+  siginfo_t info{};
+  int result = waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT);
+  return result == 0 && info.si_pid == 0;
 }
 
 void Client::end() {
@@ -226,11 +269,12 @@ void Client::end() {
 // ---- talking to it
 
 std::size_t Client::exchange(std::span<const Piece> pieces, bool want_text, Cancel& cancel) {
-  std::size_t most = std::size_t{16} * hosts_->options.limits.max_source_bytes + 1;
+  if (read_ < in_.size()) return 0;  // an answer to no question
+  std::size_t most = kLookedAt * (std::size_t{hosts_->options.limits.max_source_bytes} + 1);
   for (const Piece& piece : pieces) {
     Writer out(out_);
     out.number(static_cast<std::uint8_t>(want_text));
-    out.rest(piece.text.substr(0, std::min<std::size_t>(most, kLongestFrame - 1)));
+    out.rest(piece.text.substr(0, most));
   }
   std::size_t answered = 0;
   auto heard = Clock::now();
@@ -252,7 +296,9 @@ std::size_t Client::exchange(std::span<const Piece> pieces, bool want_text, Canc
 bool Client::pump(int patience_ms) {
   bool sending = sent_ < out_.size();
   pollfd wait{channel_, static_cast<short>(sending ? POLLIN | POLLOUT : POLLIN), 0};
-  if (poll(&wait, 1, patience_ms) < 0) return errno == EINTR;
+  int ready = poll(&wait, 1, patience_ms);
+  if (ready < 0) return errno == EINTR;
+  if (ready == 0) return alive();
   if ((wait.revents & POLLOUT) != 0) {
     ssize_t sent = send(channel_, out_.data() + sent_, out_.size() - sent_,
                         MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -12,6 +13,9 @@
 
 namespace reft {
 
+// Longest limit of source that a frame has room for.
+constexpr std::uint32_t kLongestProgram = (1u << 22) - 2;
+
 // How host processes are started, and what became of them; shared by the clients of an extractor.
 struct Hosts {
   std::string python;     // interpreter
@@ -21,6 +25,9 @@ struct Hosts {
   std::atomic<std::uint32_t> in_force{0};  // Protection of the latest
   std::atomic<std::uint32_t> started{0};
   std::atomic<std::uint32_t> lost{0};  // died or were killed
+  std::atomic<std::uint32_t> failures{0};  // to start one, since the latest was started
+  // After some of these: nobody tries again before that instant of the steady clock.
+  std::atomic<std::chrono::steady_clock::rep> quiet_until{0};
 };
 
 // One host process, started when it is needed. Not for several threads at once; the process dies
@@ -38,8 +45,10 @@ class Client {
 
  private:
   void run_all(std::span<const Piece>& left, bool want_text, Cancel& cancel);
-  bool start();
+  bool start(Cancel& cancel);
+  bool start_one(Cancel& cancel);
   bool spawn(int theirs);
+  bool alive() const;
   void end();
   // Both return how far it came: all, or less if the process is of no more use.
   std::size_t exchange(std::span<const Piece> pieces, bool want_text, Cancel& cancel);

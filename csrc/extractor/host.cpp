@@ -28,6 +28,7 @@ constexpr std::size_t kFlushBytes = 4096;
 constexpr std::uint64_t kFlushNanos = 5'000'000;
 constexpr std::size_t kRead = 1u << 16;
 constexpr rlim_t kSlack = 256u << 20;  // of address space, beside a program's own
+constexpr rlim_t kUnknown = 1u << 30;  // address space of a process that cannot be asked
 
 #if defined(__x86_64__)
 constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
@@ -47,10 +48,10 @@ void limit(int resource, rlim_t most, bool& all) {
 rlim_t address_space() {
   std::FILE* file = std::fopen("/proc/self/statm", "r");
   unsigned long pages = 0;
-  if (file == nullptr) return 1u << 30;
+  if (file == nullptr) return kUnknown;
   int found = std::fscanf(file, "%lu", &pages);
   std::fclose(file);
-  return found == 1 ? pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) : 1u << 30;
+  return found == 1 ? pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) : kUnknown;
 }
 
 bool close_others(int channel) {
@@ -91,6 +92,9 @@ std::vector<sock_filter> filter(int channel) {
     all.insert(all.end(), {jump(kEqual, static_cast<std::uint32_t>(call), 0, 4), argument(2),
                            jump(kAny, PROT_EXEC, 1, 0), allow, kill});
   }
+#if defined(__SANITIZE_ADDRESS__)  // which asks about stacks where something is thrown
+  all.insert(all.end(), {jump(kEqual, __NR_sigaltstack, 0, 1), allow});
+#endif
   for (int call : {__NR_brk, __NR_munmap, __NR_mremap, __NR_madvise, __NR_futex, __NR_clock_gettime,
                    __NR_exit, __NR_exit_group, __NR_rt_sigreturn, __NR_restart_syscall}) {
     all.insert(all.end(), {jump(kEqual, static_cast<std::uint32_t>(call), 0, 1), allow});
@@ -99,17 +103,22 @@ std::vector<sock_filter> filter(int channel) {
   return all;
 }
 
-std::uint32_t lock_down(int channel, int parent, rlim_t memory) {
-  std::uint32_t in_force = 0;
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0) in_force |= kParentDeath;
+// Before anything is waited for: the end of the channel does not tell, where others hold it open.
+bool die_with(int parent) {
+  bool promised = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
   if (getppid() != parent) _exit(0);  // it died before it could be asked for
+  return promised;
+}
+
+std::uint32_t lock_down(int channel, rlim_t memory) {
+  std::uint32_t in_force = 0;
   if (close_others(channel)) in_force |= kDescriptors;
   bool limited = true;
+  limit(RLIMIT_AS, address_space() + memory + kSlack, limited);  // while a file may be opened
   limit(RLIMIT_CORE, 0, limited);
   limit(RLIMIT_FSIZE, 0, limited);
   limit(RLIMIT_NPROC, 0, limited);
   limit(RLIMIT_NOFILE, static_cast<rlim_t>(channel) + 1, limited);
-  limit(RLIMIT_AS, address_space() + memory + kSlack, limited);
   if (limited) in_force |= kResourceLimits;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) in_force |= kNoNewPrivileges;
   return in_force;
@@ -217,9 +226,11 @@ void write_outcome(std::string& to, const Outcome& outcome) {
 }  // namespace
 
 void serve(int channel, int parent) {
+  bool dies_too = die_with(parent);
   Channel peer(channel);
   Options options = read_setup(peer.next());
-  std::uint32_t in_force = lock_down(channel, parent, options.limits.max_memory_bytes);
+  std::uint32_t in_force = lock_down(channel, options.limits.max_memory_bytes);
+  if (dies_too) in_force |= kParentDeath;
   Runner runner;
   if (install_filter(channel)) in_force |= kSeccomp;
   std::string replies;

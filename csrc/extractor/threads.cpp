@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 #include <new>
 #include <utility>
 #include <vector>
@@ -16,7 +15,10 @@ namespace {
 constexpr std::size_t kStackBytes = 4u << 20;
 constexpr std::size_t kStackNeeded = 2u << 20;  // by the deepest program
 
+// Counts the forks between the first process and this one.
 std::atomic<std::uint32_t> generation{0};
+
+std::uint32_t fork_generation() { return generation.load(std::memory_order_relaxed); }
 
 // Guards every `crew_`. Forking takes it, so that no child finds it locked by a thread it lacks.
 // Never destroyed: threads may outlive the statics.
@@ -41,8 +43,6 @@ void block_signals(sigset_t* before) {
 }
 
 }  // namespace
-
-std::uint32_t fork_generation() { return generation.load(std::memory_order_relaxed); }
 
 bool has_stack_room() {
   thread_local const char* lowest = nullptr;
@@ -80,28 +80,28 @@ bool Job::wait(double seconds) {
   return finished_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return done(); });
 }
 
-bool Job::orphaned() const { return generation_ != fork_generation() && !done(); }
+bool Job::inherited() const { return generation_ != fork_generation(); }
 
 // ---- Threads
 
 class Threads::Crew {
  public:
-  Crew() : generation(fork_generation()) {}
+  // Lets the jobs end.
   ~Crew() {
     {
       std::lock_guard lock(mutex_);
       stopping_ = true;
     }
     wake_.notify_all();
-    for (pthread_t thread : threads_) pthread_join(thread, nullptr);
+    for (const auto& member : members_) pthread_join(member->thread, nullptr);
   }
 
-  const std::uint32_t generation;
+  bool inherited() const { return generation_ != fork_generation(); }
 
   bool start(const std::shared_ptr<Job>& job, std::uint32_t most) {
     std::lock_guard lock(mutex_);
     recruit(std::min(most, job->chunks()));
-    if (threads_.empty()) return false;
+    if (members_.empty()) return false;
     jobs_.push_back(job);
     waiting_.store(jobs_.size(), std::memory_order_relaxed);
     wake_.notify_all();
@@ -110,42 +110,57 @@ class Threads::Crew {
 
   std::uint32_t size() {
     std::lock_guard lock(mutex_);
-    return static_cast<std::uint32_t>(threads_.size());
+    return static_cast<std::uint32_t>(members_.size());
   }
 
  private:
-  static void* enter(void* crew) {
-    static_cast<Crew*>(crew)->work();
+  struct Member {
+    Crew& crew;
+    Lane lane;  // made by who recruits, for whom it is no end if memory is lacking
+    pthread_t thread{};
+  };
+
+  static void* enter(void* member) {
+    auto& self = *static_cast<Member*>(member);
+    self.crew.work(self.lane);
+    self.lane.client = nullptr;  // which belongs to this thread
     return nullptr;
   }
 
   void recruit(std::uint32_t wanted) {
-    if (threads_.size() >= wanted) return;
-    threads_.reserve(wanted);
+    if (members_.size() >= wanted) return;
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) return;
     pthread_attr_setstacksize(&attributes, kStackBytes);
     sigset_t before;
     block_signals(&before);
-    while (threads_.size() < wanted) {
-      pthread_t thread;
-      if (pthread_create(&thread, &attributes, enter, this) != 0) break;
-      pthread_setname_np(thread, "reft-extract");
-      threads_.push_back(thread);
+    while (members_.size() < wanted && recruit_one(attributes)) {
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     pthread_attr_destroy(&attributes);
   }
 
-  void work() {
-    Lane lane;
+  bool recruit_one(const pthread_attr_t& attributes) {
+    try {
+      auto member = std::unique_ptr<Member>(new Member{.crew = *this, .lane = {}});
+      members_.reserve(members_.size() + 1);
+      if (pthread_create(&member->thread, &attributes, enter, member.get()) != 0) return false;
+      pthread_setname_np(member->thread, "reft-extract");
+      members_.push_back(std::move(member));
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  void work(Lane& lane) {
     std::unique_lock lock(mutex_);
     while (true) {
       wake_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
       if (jobs_.empty()) return;
-      std::shared_ptr<Job> job = std::move(jobs_.front());
-      jobs_.pop_front();
-      jobs_.push_back(job);  // jobs take turns: a small one does not wait for a large one's end
+      // Jobs take turns: a small one does not wait for a large one's end.
+      std::shared_ptr<Job> job = jobs_.front();
+      std::rotate(jobs_.begin(), jobs_.begin() + 1, jobs_.end());
       lock.unlock();
       bool more = job->step(lane);
       while (more && waiting_.load(std::memory_order_relaxed) == 1) more = job->step(lane);
@@ -155,36 +170,43 @@ class Threads::Crew {
     }
   }
 
+  const std::uint32_t generation_ = fork_generation();
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::shared_ptr<Job>> jobs_;
+  std::vector<std::shared_ptr<Job>> jobs_;
   std::atomic<std::size_t> waiting_{0};  // jobs_.size(), for those without the mutex
-  std::vector<pthread_t> threads_;
+  std::vector<std::unique_ptr<Member>> members_;
   bool stopping_ = false;
 };
 
-std::shared_ptr<Threads::Crew> Threads::crew(bool make) {
-  std::lock_guard lock(crews_mutex());
-  if (crew_ != nullptr && crew_->generation != fork_generation()) {
-    // The parent's: its threads are not here, and its mutex may be locked for ever. Left alone.
-    new std::shared_ptr<Crew>(std::move(crew_));
-    crew_ = nullptr;
-  }
-  if (crew_ == nullptr && make) crew_ = std::make_shared<Crew>();
-  return crew_;
+Threads::Threads(std::uint32_t count) : count_(count) {}
+
+Threads::~Threads() { close(); }
+
+// The parent's crew: its threads are not here, and its mutex may be locked for ever. Left alone.
+void Threads::disown_inherited() {
+  if (crew_ != nullptr && crew_->inherited()) static_cast<void>(crew_.release());
 }
 
-bool Threads::start(const std::shared_ptr<Job>& job) { return crew(true)->start(job, count_); }
+// All under the mutex, so that close() finds no crew that is still being made.
+bool Threads::start(const std::shared_ptr<Job>& job) {
+  std::lock_guard lock(crews_mutex());
+  disown_inherited();
+  if (crew_ == nullptr) crew_ = std::make_unique<Crew>();
+  return crew_->start(job, count_);
+}
 
 void Threads::close() {
-  std::shared_ptr<Crew> last = crew(false);
+  std::unique_ptr<Crew> last;  // destroyed when others may go on
   std::lock_guard lock(crews_mutex());
-  if (crew_ == last) crew_ = nullptr;
+  disown_inherited();
+  last = std::move(crew_);
 }
 
 std::uint32_t Threads::alive() {
-  std::shared_ptr<Crew> now = crew(false);
-  return now == nullptr ? 0 : now->size();
+  std::lock_guard lock(crews_mutex());
+  disown_inherited();
+  return crew_ == nullptr ? 0 : crew_->size();
 }
 
 }  // namespace reft

@@ -35,8 +35,9 @@ class Job {
   bool done() const { return left_.load(std::memory_order_acquire) == 0; }
   // Waits until all chunks are done; false if `seconds` have passed before.
   bool wait(double seconds);
-  // True in a forked child: the threads that would end this job do not exist here.
-  bool orphaned() const;
+  // True in a forked child: the threads of this job do not exist here, and may have left its mutex
+  // locked. Not to be waited for, nor destroyed.
+  bool inherited() const;
 
  private:
   const std::uint32_t chunks_;
@@ -51,8 +52,8 @@ class Job {
 // At most `count` threads. All functions may be called by any thread at any time.
 class Threads {
  public:
-  explicit Threads(std::uint32_t count) : count_(count) {}
-  ~Threads() { close(); }
+  explicit Threads(std::uint32_t count);
+  ~Threads();
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
 
@@ -66,13 +67,10 @@ class Threads {
 
  private:
   class Crew;
-  std::shared_ptr<Crew> crew(bool make);
+  void disown_inherited();
   const std::uint32_t count_;
-  std::shared_ptr<Crew> crew_;
+  std::unique_ptr<Crew> crew_;
 };
-
-// Counts the forks between the first process and this one.
-std::uint32_t fork_generation();
 
 // True if the calling thread has stack enough left to run programs itself.
 bool has_stack_room();

@@ -50,6 +50,12 @@ _SECONDS_PER_STEP = 1e-7  # of the slowest machine: when a process is taken for 
 _COUNTED = ("batches", "programs", "duplicates", "by_fallback", "texts")
 _FOREVER = 1e9
 
+# Forking takes it, so that no child finds it locked by a thread it lacks.
+_counting = threading.Lock()
+os.register_at_fork(
+    before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release
+)
+
 
 class Limits(NamedTuple):
     """What one program may use."""
@@ -190,7 +196,6 @@ class Extractor:
             self._fallback = _choice("fallback", fallback, pick)
         self._how: dict[str, Any] = {"entry": entry, "split_namespaces": compat == "reft"}
         self._counts = dict.fromkeys(_COUNTED, 0)
-        self._counting = threading.Lock()
 
     def run(
         self,
@@ -312,7 +317,7 @@ class Extractor:
         )
 
     def _count(self, **more: int) -> None:
-        with self._counting:
+        with _counting:
             for name, count in more.items():
                 self._counts[name] += count
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +85,7 @@ class Tally:
         self.crashed.extend(other.crashed)
 
 
-Work = Callable[[Batch, Setting], Tally]
+Work = Callable[[Setting, Batch], Tally]
 
 
 def batches(kinds: Sequence[str], seed: int, programs: int) -> Iterator[Batch]:
@@ -96,7 +96,7 @@ def batches(kinds: Sequence[str], seed: int, programs: int) -> Iterator[Batch]:
         yield Batch(kinds[kind], seed, turn * BATCH, size)
 
 
-def run_batch(batch: Batch, setting: Setting) -> Tally:
+def run_batch(setting: Setting, batch: Batch) -> Tally:
     """The tally of a batch, in this process."""
     return compare_batch(_bench(setting.python), batch, _seeds(setting.data))
 
@@ -110,11 +110,16 @@ def run(
         running: dict[Future[Tally], Batch] = {}
         try:
             with _pool(jobs) as pool:
-                submit = partial(pool.submit, work, setting=setting)
-                yield from _tallies(submit, left, running, ahead=2 * jobs)
+                yield from _tallies(_into(pool, work, setting), left, running, ahead=2 * jobs)
         except BrokenProcessPool:
             for batch in running.values():
                 yield from _one_by_one(batch, setting, work)
+
+
+def _into(
+    pool: ProcessPoolExecutor, work: Work, setting: Setting
+) -> Callable[[Batch], Future[Tally]]:
+    return lambda batch: pool.submit(work, setting, batch)
 
 
 def _tallies(
@@ -140,7 +145,7 @@ def _one_by_one(batch: Batch, setting: Setting, work: Work) -> Iterator[Tally]:
         single = batch._replace(first=number, size=1)
         try:
             with _pool(1) as pool:
-                tally = pool.submit(work, single, setting).result()
+                tally = pool.submit(work, setting, single).result()
         except BrokenProcessPool:
             tally = Tally(crashed=programs(single, _seeds(setting.data)))
         yield tally

@@ -31,6 +31,7 @@ _ENDED = {
 }
 # CPython may take long over what the extractor does in this many steps, or more.
 _MANY_STEPS = 20_000
+_DOUBTS = 5  # questions before CPython is believed to be decided
 _SECOND_TOP_LINE = re.compile(r"\n[^\n\r \t\f#]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NO_ENTRY = Answer(kind="no_entry")
@@ -41,6 +42,9 @@ class Answers(Protocol):
 
     def answers(self, programs: Sequence[str]) -> list[Answer]:
         """What became of each program."""
+
+    def again(self, program: str) -> Answer:
+        """What becomes of it in a fresh process."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -74,6 +78,8 @@ class Pair(NamedTuple):
     """The extractor's outcome."""
     answer: Answer
     """CPython's."""
+    decided: bool = True
+    """False if CPython answers now this, now that: addresses decide the order of some sets."""
 
     @property
     def explained(self) -> str:
@@ -83,6 +89,8 @@ class Pair(NamedTuple):
             return found.status.name.lower()
         if found.status in LIMITS:
             return "limit"
+        if not self.decided:
+            return "undecided in CPython"
         if answer.kind == "limit":
             return "slow in CPython" if found.steps >= _MANY_STEPS else ""
         if answer.kind == "value":
@@ -120,15 +128,22 @@ class Bench:
         self._oracle = oracle
         self._extractor = Extractor(threads=1, fallback="none", dedup=False)
 
-    def compare(self, texts: Sequence[str]) -> list[Pair]:
-        """Both outcomes of each text."""
+    def compare(self, texts: Sequence[str], *, doubt: bool = True) -> list[Pair]:
+        """Both outcomes of each text; with `doubt` CPython is asked again where they differ."""
         programs = [cut(text) for text in texts]
         answers = iter(self._oracle.answers([program for program in programs if program]))
         found = self.found(texts)
-        return [
+        pairs = [
             Pair(text, one, next(answers) if program else _NO_ENTRY)
             for text, program, one in zip(texts, programs, found, strict=True)
         ]
+        return [self._doubted(pair) if doubt and not pair.explained else pair for pair in pairs]
+
+    def _doubted(self, pair: Pair) -> Pair:
+        program = cut(pair.program)
+        again = (self._oracle.again(program) for _ in range(_DOUBTS if program else 0))
+        decided = all(answer[:-1] == pair.answer[:-1] for answer in again)
+        return pair._replace(decided=decided)
 
     def found(self, texts: Sequence[str]) -> list[Found]:
         """The extractor's outcome of each text."""

@@ -1,7 +1,7 @@
 """CPython as the oracle: a process that runs programs, and may die of it.
 
-Owns the process, and starts another whenever it dies. A program that kills it, or does not come back, has met a limit: that of the
-machine instead of its own.
+Owns the process, and starts another whenever it dies. A program that kills it, or does not come
+back, has met a limit: that of the machine instead of its own.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ __all__ = ["Answer", "Oracle"]
 
 _PROCESS = Path(__file__).with_name("oracle_process.py")
 _LENGTH = struct.Struct("<I")
-_SECONDS = 0.5  # of processor time for a program
-_PATIENCE_S = 4.0  # for an answer, on a busy machine
+_PATIENCE = 8  # seconds on a busy machine, for one of processor time
 _MEMORY_BYTES = 1 << 30
 _READ = 1 << 16
 
@@ -48,9 +47,13 @@ class Answer(NamedTuple):
 class Oracle:
     """Answers batches of programs. Not for several threads."""
 
-    def __init__(self, python: str = sys.executable) -> None:
-        """`python` is a CPython 3.11. Raises ValueError if it is not."""
+    def __init__(self, python: str = sys.executable, *, seconds: float = 0.5) -> None:
+        """`python` is a CPython 3.11, `seconds` of processor time are for a program.
+
+        Raises ValueError if it is another Python.
+        """
         self._python = python
+        self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         asked = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
         told = subprocess.run([python, "-I", "-S", "-c", asked], capture_output=True, check=True)
@@ -68,6 +71,11 @@ class Oracle:
                 self.close()
                 answers.append(Answer(kind="limit", exception="killed"))
         return answers
+
+    def again(self, program: str) -> Answer:
+        """What becomes of it in a fresh process, where the same things have other addresses."""
+        self.close()
+        return self.answers([program])[0]
 
     def close(self) -> None:
         """End the process; the next batch starts another."""
@@ -95,7 +103,7 @@ class Oracle:
         sources = [program.encode(errors="surrogatepass") for program in programs]
         unsent = b"".join(_LENGTH.pack(len(source)) + source for source in sources)
         into, out = process.stdin.fileno(), process.stdout.fileno()
-        received, deadline = b"", time.monotonic() + _PATIENCE_S
+        received, deadline = b"", time.monotonic() + _PATIENCE * self._seconds
         while received.count(b"\n") < len(programs):
             wait = deadline - time.monotonic()
             readable, writable, _ = select.select([out], [into] if unsent else [], [], max(0, wait))
@@ -106,14 +114,14 @@ class Oracle:
                 if not data:
                     break
                 received += data
-                deadline = time.monotonic() + _PATIENCE_S
+                deadline = time.monotonic() + _PATIENCE * self._seconds
             if not readable and not writable:
                 break
         return [Answer(*json.loads(line)) for line in received.split(b"\n")[:-1]]
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            command = [self._python, "-sSP", str(_PROCESS), str(_SECONDS), str(_MEMORY_BYTES)]
+            command = [self._python, "-sSP", str(_PROCESS), str(self._seconds), str(_MEMORY_BYTES)]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

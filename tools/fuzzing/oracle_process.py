@@ -164,6 +164,9 @@ def main(seconds: float, memory_bytes: int) -> None:
     source, replies = sys.stdin.buffer, os.dup(1)
     kept = settle_hash_of_none(_HASH_OF_NONE)
     assert hash(None) == kept(None)
+    # Addresses differ from process to process.
+    kept_objects = [object() for _ in range(int.from_bytes(os.urandom(2)))]
+    assert kept_objects is not None
     warnings.simplefilter("ignore")
     for name in MODULES.split():
         importlib.import_module(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -269,3 +270,44 @@ def test_a_dropped_handle_lets_go(patient: Extractor):
     del handle
     assert time.monotonic() - start < 5
     assert patient.run([program(3)]).value.tolist() == [3]
+
+
+@pytest.mark.parametrize("isolation", ["thread", "process"])
+def test_python_may_end_while_a_batch_runs(isolation: str):
+    play = f"""
+import sys, threading, time
+from reft_megatron.ops.extractor import Extractor, Limits
+extractor = Extractor(
+    threads=2, fallback="none", limits=Limits(max_steps=2**31 - 1), isolation="{isolation}"
+)
+rows = [{LOOP!r}] * 3
+for _ in range(4):
+    threading.Thread(target=extractor.run, args=(rows,), daemon=True).start()
+
+class Slow:  # it lets the threads ask for the interpreter's lock, which they do not get any more
+    def __del__(self, sleep=time.sleep):
+        sleep(0.5)
+
+sys.slow = Slow()
+time.sleep(0.3)
+"""
+    command = [sys.executable, "-c", play]
+    ended = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == (b"", b"")
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_holds_deadlines(patient: Extractor):
+    handle = patient.submit([LOOP, LOOP + "#", *numbered(200)], deadline_s=0.5)
+    start = time.monotonic()
+    assert in_child(lambda: handle.result().status[0] == Status.CANCELLED) == 0
+    assert handle.result().status[0] == Status.CANCELLED
+    assert time.monotonic() - start < 10
+
+
+def test_a_deadline_holds_for_who_only_asks(patient: Extractor):
+    handle = patient.submit([LOOP], deadline_s=0.2)
+    end = time.monotonic() + 10
+    while not handle.done() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert handle.done()

@@ -18,7 +18,7 @@ from tools.fuzzing.oracle import Answer, Oracle
 
 SEED = 20_240_101
 PROGRAMS = {"grammar": 12_000, "mutate": 4_000, "truncate": 2_000, "rename": 2_000}
-MOST_PASSED = 0.03  # of the grammar's programs: not answered, or stopped at a limit
+MOST_PASSED = 0.04  # of the grammar's programs: not answered, or stopped at a limit
 
 
 class Forger:
@@ -33,6 +33,9 @@ class Forger:
             answer._replace(text="a lie") if self._lie_about in program else answer
             for program, answer in zip(programs, self._oracle.answers(programs), strict=True)
         ]
+
+    def again(self, program: str) -> Answer:
+        return self.answers([program])[0]
 
     def close(self) -> None:
         self._oracle.close()
@@ -84,6 +87,7 @@ def test_a_wrong_answer_is_seen() -> None:
         ("def solution():\n    while True:\n        pass", "limit"),
         ("def solution():\n    return 2 ** 10 ** 9", "limit"),
         ("def solution():\n    return open('x')", "denied"),
+        ("def solution():\n    return str({ValueError(), 1, 2, 3, 4})", "undecided in CPython"),
         ("class A:\n    pass\ndef solution():\n    return 1", "unsupported"),
     ],
 )

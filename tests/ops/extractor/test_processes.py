@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,16 +28,17 @@ def extractor() -> Iterator[Extractor]:
         yield made
 
 
-def hosts() -> list[int]:
-    """Live host processes of this one."""
+def hosts(parent: int | None = None) -> list[int]:
+    """Live host processes of `parent`, or this one."""
+    owner = parent or os.getpid()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, above = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
             command = (folder / "cmdline").read_text()
         except OSError:
             continue  # it ended while we looked
-        if int(parent) == os.getpid() and state != "Z" and "module.serve" in command:
+        if int(above) == owner and state != "Z" and "module.serve" in command:
             found.append(int(folder.name))
     return found
 
@@ -64,7 +67,11 @@ def test_large_batches(extractor: Extractor):
 
 def test_texts_beyond_the_limit(extractor: Extractor):
     rows = [program(1) + "#" * 3_000_000, program(2)]
-    assert extractor.run(rows).status.tolist() == [Status.INPUT_LIMIT, Status.OK]
+    rows.append("def solution():\n    return '" + "\u00e9" * 1_000_000)  # cut, it is no UTF-8
+    wanted = [Status.INPUT_LIMIT, Status.OK, Status.INPUT_LIMIT]
+    assert extractor.run(rows).status.tolist() == wanted
+    with pytest.raises(ValueError, match="max_source_bytes is at most"):
+        Extractor(isolation="process", limits=Limits(max_source_bytes=1 << 24))
 
 
 def test_what_protects_the_machine(extractor: Extractor):
@@ -133,4 +140,69 @@ def test_a_deadline_kills():
 
 def test_no_python_no_process():
     with Extractor(isolation="process", worker_python="/nowhere", fallback="none") as extractor:
-        assert extractor.run([program(1)]).status.tolist() == [Status.WORKER_LOST]
+        start = time.monotonic()
+        rows = [program(i) for i in range(20_000)]
+        assert set(extractor.run(rows).status.tolist()) == {Status.WORKER_LOST}
+        assert time.monotonic() - start < 20
+
+
+def test_a_deadline_holds_while_a_process_starts(tmp_path: Path):
+    slow = tmp_path / "python"
+    slow.write_text("#!/bin/sh\nexec sleep 100\n")
+    slow.chmod(0o755)
+    with Extractor(isolation="process", worker_python=str(slow), fallback="none") as extractor:
+        start = time.monotonic()
+        assert extractor.run([program(1)], deadline_s=0.5).status.tolist() == [Status.CANCELLED]
+        assert time.monotonic() - start < 10
+
+
+TRAINER = """
+import os, sys, time
+from reft_megatron.ops.extractor import Extractor
+extractor = Extractor(threads=2, isolation="process", fallback="none")
+rows = [f"def solution():\\n    return {i}\\n" for i in range(2000)]
+"""
+
+
+def gone(processes: list[int], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while any(Path(f"/proc/{process}/fd").exists() for process in processes):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_killed_trainer_leaves_no_process():
+    # Its forked child lives on, and holds the channels open.
+    play = """
+extractor.run(rows)
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+print(child, flush=True)
+while True:
+    extractor.run(rows)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", TRAINER + play], stdout=subprocess.PIPE
+    ) as trainer:
+        assert trainer.stdout is not None
+        child = int(trainer.stdout.readline())
+        try:
+            left = hosts(trainer.pid)
+            assert left
+            trainer.kill()
+            trainer.wait()
+            assert gone(left)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_trainer_without_standard_files():
+    play = """
+os.closerange(0, 3)
+sys.stdin = sys.stdout = sys.stderr = None
+os._exit(extractor.run(rows).value.tolist() != list(range(2000)))
+"""
+    subprocess.run([sys.executable, "-c", TRAINER + play], check=True, timeout=100)

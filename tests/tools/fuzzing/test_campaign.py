@@ -38,7 +38,7 @@ def test_a_batch_is_decided_by_its_name(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_is_compared(kind: str) -> None:
-    tally = campaign.run_batch(Batch(kind, 7, 0, 20), Setting())
+    tally = campaign.run_batch(Setting(), Batch(kind, 7, 0, 20))
     assert tally.programs >= 20
     assert tally.differences == []
 
@@ -50,16 +50,16 @@ def test_tallies_add_up() -> None:
     assert total.programs == 2 * BATCH
 
 
-def crash_at_14(batch: Batch, setting: Setting) -> Tally:
+def crash_at_14(setting: Setting, batch: Batch) -> Tally:
     if 14 in range(batch.first, batch.first + batch.size):
         os.abort()
-    return campaign.run_batch(batch, setting)
+    return campaign.run_batch(setting, batch)
 
 
 def test_a_crash_is_found() -> None:
     total = Tally()
-    todo = [Batch("grammar", 7, first, 4) for first in (8, 12, 16)]
+    todo = [Batch("grammar", 7, 13, 2), Batch("grammar", 7, 15, 2)]
     for tally in campaign.run(todo, Setting(), jobs=1, work=crash_at_14):
         total.add(tally)
     assert total.crashed == campaign.programs(Batch("grammar", 7, 14, 1), SEEDS)
-    assert total.programs == 12
+    assert total.programs == 4

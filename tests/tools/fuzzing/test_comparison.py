@@ -48,6 +48,12 @@ def test_what_is_explained(found: Found, answer: Answer, explained: str) -> None
     assert Pair(PROGRAM, found, answer).explained == explained
 
 
+def test_where_cpython_is_undecided_nothing_is_wrong() -> None:
+    pair = Pair(PROGRAM, FOUND._replace(text="8"), ANSWER)
+    assert [pair.explained, pair._replace(decided=False).explained] == ["", "undecided in CPython"]
+    assert Pair(PROGRAM, FOUND, ANSWER, False).explained == "undecided in CPython"
+
+
 def test_both_outcomes_are_told() -> None:
     pair = Pair(PROGRAM, RAISED._replace(status=Status.UNSUPPORTED, why="class"), ANSWER)
     assert pair.told() == (
