@@ -16,8 +16,9 @@ FLAGS = ["-O2", "-ffp-contract=off", "-fno-fast-math", "-fvisibility=hidden", "-
 
 EXTRACTOR = Pybind11Extension(
     "reft_megatron._extractor",
-    sources=sorted(map(str, CORE.glob("*.cpp"))),
-    depends=sorted(map(str, [*CORE.glob("*.hpp"), *CORE.glob("*.inc")])),
+    sources=sorted(map(str, set(CORE.rglob("*.cpp")) - set(CORE.glob("fuzz/*")))),
+    depends=sorted(map(str, [*CORE.rglob("*.hpp"), *CORE.rglob("*.inc")])),
+    include_dirs=[str(CORE)],
     cxx_std=20,
     extra_compile_args=FLAGS,
 )

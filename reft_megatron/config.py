@@ -1,9 +1,8 @@
 """The settings of a run: small frozen dataclasses, each for exactly one part.
 
 Owns the defaults (here and nowhere else), the checks, and reading YAML files with dotted overrides.
-A run is one YAML file; `key.sub=value` on the command line overrides; an unknown key fails and
-names the nearest known one. Checks that need the machine (layouts against the world size, files)
-belong to the parts that meet the machine.
+A run is one YAML file; `key.sub=value` on the command line overrides. Checks that need the machine
+(layouts against the world size, files) belong to the parts that meet the machine.
 """
 
 from __future__ import annotations
@@ -183,7 +182,7 @@ class RewardConfig:
     timeout_s: Positive = 10.0
     """Wall-clock limit of one program in a worker (the reference's 10 s)."""
     memory_mb: Annotated[int, Field(ge=64)] = 512
-    """What a program may allocate in a worker, on top of the bare worker's address space, in MiB."""
+    """What a program may allocate in a worker, on top of the bare worker, in MiB."""
     max_output_kb: Count = 64
     """Text a program may print before it is stopped."""
     partial: Fraction = 0.1
@@ -325,11 +324,11 @@ def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] 
     try:
         return _ADAPTER.validate_python(tree)
     except ValidationError as error:
-        lines = [
+        told = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (seen: {e['input']!r})"
             for e in error.errors()
-        ]
-        raise ConfigError("bad setting: " + "; ".join(lines)) from None
+        )
+        raise ConfigError(f"bad setting: {told}") from None
 
 
 def to_yaml(config: Config) -> str:

@@ -9,7 +9,7 @@ seconds="${1:-60}"
 folder="$(mkdir -p "${2:-build/fuzz}" && cd "${2:-build/fuzz}" && pwd)"
 core="csrc/extractor"
 sanitizers="address,undefined"
-flags=(-std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -fno-sanitize-recover=all)
+flags=(-I"$core" -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -fno-sanitize-recover=all)
 launcher="$(command -v ccache || true)"
 
 mkdir -p "$folder/objects" "$folder/corpus" "$folder/seeds"
@@ -24,13 +24,12 @@ for number, program in enumerate(programs):
 SEEDS
 
 objects=()
-for source in "$core"/*.cpp; do
-    name="$(basename "$source" .cpp)"
+for source in "$core"/*/*.cpp; do
     # Python, and what runs many programs or sandboxes them, is not the core.
-    case "$name" in binding | batch | threads | fingerprint | client | host | natural*) continue ;; esac
-    $launcher clang++ "${flags[@]}" -fsanitize="fuzzer-no-link,$sanitizers" \
-        -c "$source" -o "$folder/objects/$name.o"
-    objects+=("$folder/objects/$name.o")
+    case "$source" in "$core"/fuzz/* | "$core"/batch/*) continue ;; esac
+    object="$folder/objects/$(basename "$source" .cpp).o"
+    $launcher clang++ "${flags[@]}" -fsanitize="fuzzer-no-link,$sanitizers" -c "$source" -o "$object"
+    objects+=("$object")
 done
 clang++ "${flags[@]}" -fsanitize="fuzzer,$sanitizers" \
     "$core/fuzz/fuzz_program.cpp" "${objects[@]}" -o "$folder/fuzz_program"

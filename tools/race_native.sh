@@ -12,17 +12,17 @@ seconds="${1:-20}"
 folder="${2:-build/race}"
 core="csrc/extractor"
 launcher="$(command -v ccache || true)"
-compiler="$launcher ${CXX:-g++} -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -pthread"
+compiler="$launcher ${CXX:-g++} -I$core -std=c++20 -O1 -g -ffp-contract=off -fno-omit-frame-pointer -pthread"
 
 for sanitizers in thread address,undefined undefined; do
     objects="$folder/$sanitizers"
     compile="$compiler -fsanitize=$sanitizers -fno-sanitize-recover=all"
     mkdir -p "$objects"
     # All but Python.
-    find "$core"/*.cpp "$core/fuzz/races.cpp" ! -name binding.cpp -printf '%f %p\n' |
-        xargs -P "$(nproc)" -L 1 sh -c "$compile -c \"\$1\" -o \"$objects/\${0%.cpp}.o\""
-    $compile $(find "$core"/*.cpp "$core/fuzz/races.cpp" ! -name binding.cpp -printf "$objects/%f\n" |
-        sed 's/cpp$/o/') -o "$folder/races_$sanitizers"
+    sources="$(find "$core" -name '*.cpp' ! -name binding.cpp ! -name fuzz_program.cpp)"
+    printf '%s\n' $sources | xargs -P "$(nproc)" -I{} sh -c \
+        "$compile -c {} -o \"$objects/\$(basename {} .cpp).o\""
+    $compile "$objects"/*.o -o "$folder/races_$sanitizers"
 done
 
 export UBSAN_OPTIONS="print_stacktrace=1 ${UBSAN_OPTIONS:-}"

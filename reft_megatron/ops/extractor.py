@@ -44,7 +44,7 @@ _COMPATS = {"python": 0, "reft": 1}
 _ENTRIES = {"solution": 0, "ans": 1, "answer": 2, "stdout": 3, "last_expr": 4}
 _MODES = {"reft": False, "lenient": True}
 _ISOLATIONS = {"thread": False, "process": True}
-# What a process of isolation "process" says of itself (csrc/extractor/frames.hpp).
+# What a process of isolation "process" says of itself (csrc/extractor/batch/frames.hpp).
 _PROTECTIONS = ("parent_death", "descriptors", "rlimits", "no_new_privileges", "seccomp")
 _SECONDS_PER_STEP = 1e-7  # of the slowest machine: when a process is taken for hung
 _COUNTED = ("batches", "programs", "duplicates", "by_fallback", "texts")

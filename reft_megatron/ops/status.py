@@ -1,7 +1,7 @@
 """How a program ended: codes shared by C++ core, workers and trainer.
 
-Owns the numbers, which are public: csrc/extractor/status.hpp and exceptions.inc have the same ones.
-Standard library only, because the isolated workers load this file too.
+Owns the numbers, which are public: csrc/extractor/base has the same ones in status.hpp and
+exceptions.inc. Standard library only, because the isolated workers load this file too.
 """
 
 from __future__ import annotations

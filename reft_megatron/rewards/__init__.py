@@ -1,9 +1,9 @@
 """Rewards: completion text in, verdict and reward out.
 
-    answer text --program_text / answer_text--> program or answer --pool--> Outcome
+    answer text --judge (ops.extractor)--> Outcome
     Outcome + gold answer --compare--> Verdict --rule--> reward;  verdicts --vote--> majority
 
-Model programs run in isolated processes only (`isolated/`). Text only: no tensors, no model.
+Text only: no tensors, no model.
 """
 
 from __future__ import annotations

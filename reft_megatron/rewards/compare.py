@@ -1,23 +1,43 @@
-"""Whether an extracted answer equals the gold answer.
+"""What a completion yielded, and whether it equals the gold answer.
 
-Owns the tolerance, the normal form of letters, and the verdict on an outcome, in the corrected form
-and in the reference's. Never runs anything.
+Owns the value between extraction and comparison, the tolerance, the normal form of letters, and the
+verdict on an outcome, in the corrected form and in the reference's. Never runs anything.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from reft_megatron.errors import DataError
-from reft_megatron.rewards.outcome import Outcome
 from reft_megatron.types import AnswerKind, Reason, Verdict
 
-__all__ = ["TOLERANCE", "as_letter", "as_number", "compare", "compare_as_reference", "same"]
+__all__ = [
+    "TOLERANCE",
+    "Outcome",
+    "as_letter",
+    "as_number",
+    "compare",
+    "compare_as_reference",
+    "same",
+]
 
 TOLERANCE = 1e-2
 """Numbers this close are equal (train_rl_reft.py:54-76)."""
 
 _TEXT_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """An extracted value, or the reason why there is none."""
+
+    failure: Reason | None = None
+    """Why there is no value; None if there is one."""
+    value: float | str | None = None
+    """The value: a number (perhaps not finite), or text where text was asked for."""
+    detail: str = ""
+    """Type of the exception or of the result; which limit; what broke in an executor fault."""
 
 
 def as_number(text: str) -> float | None:

@@ -14,8 +14,7 @@ from typing import Any, Literal, Self
 from reft_megatron.config import RewardConfig
 from reft_megatron.ops.extractor import TRIGGER, Extractor, Limits, Results
 from reft_megatron.ops.status import Status
-from reft_megatron.rewards.compare import compare, compare_as_reference
-from reft_megatron.rewards.outcome import Outcome
+from reft_megatron.rewards.compare import Outcome, compare, compare_as_reference
 from reft_megatron.types import AnswerKind, Form, Reason, Verdict
 
 __all__ = ["Judge"]

@@ -9,7 +9,7 @@ import pytest
 
 from reft_megatron.ops.status import EXCEPTIONS, Status, exception_number
 
-CORE = Path(__file__).parents[2] / "csrc" / "extractor"
+CORE = Path(__file__).parents[2] / "csrc" / "extractor" / "base"
 
 
 def test_exceptions_are_those_of_the_core() -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from reft_megatron.errors import DataError
 from reft_megatron.rewards.compare import (
+    Outcome,
     as_letter,
     as_number,
     compare,
     compare_as_reference,
     same,
 )
-from reft_megatron.rewards.outcome import Outcome
 from reft_megatron.types import AnswerKind, Reason, Verdict
 
 

@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "../extract.hpp"
+#include "extract/extract.hpp"
 
 namespace {
 

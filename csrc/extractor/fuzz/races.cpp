@@ -24,10 +24,10 @@
 #include <utility>
 #include <vector>
 
-#include "../batch.hpp"
-#include "../client.hpp"
-#include "../host.hpp"
-#include "../work.hpp"
+#include "batch/batch.hpp"
+#include "batch/client.hpp"
+#include "batch/host.hpp"
+#include "batch/work.hpp"
 
 namespace {
 
@@ -45,8 +45,9 @@ constexpr bool kForks = false;  // its allocator's locks may be another thread's
 constexpr bool kForks = true;
 #endif
 #if defined(__SANITIZE_THREAD__)
-constexpr bool kChildThreads = false;  // it takes a child's threads for the parent's: same addresses
-constexpr bool kProcesses = false;     // its own thread and memory do not fit behind the filter
+constexpr bool kChildThreads =
+    false;                          // it takes a child's threads for the parent's: same addresses
+constexpr bool kProcesses = false;  // its own thread and memory do not fit behind the filter
 #else
 constexpr bool kChildThreads = true;
 constexpr bool kProcesses = true;
@@ -115,7 +116,8 @@ std::vector<Case> make_cases() {
   for (std::uint32_t i = 0; i < kPrograms; ++i) {
     char body[256];
     std::snprintf(body, sizeof body, kBodies[i % std::size(kBodies)], i);
-    cases[i].text = "def solution():\n" + std::string(body) + std::string(i * 7919 % 300, '#') + "\n";
+    cases[i].text =
+        "def solution():\n" + std::string(body) + std::string(i * 7919 % 300, '#') + "\n";
     runner.run(cases[i].text, options(), nullptr, cases[i].outcome);
   }
   return cases;
@@ -165,8 +167,10 @@ Play prepare(Stage& stage, Random& random, std::uint32_t most, bool deadlines) {
     how.deadline_s = 1e-6 * (1 + random.below(20'000));
     play.may_be_cancelled = true;
   }
-  auto work = stage.elsewhere ? reft::programs_elsewhere(stage.hosts, true) : reft::programs(options());
-  play.batch = std::make_unique<Batch>(std::move(rows), refused, std::move(work), how, stage.threads);
+  auto work =
+      stage.elsewhere ? reft::programs_elsewhere(stage.hosts, true) : reft::programs(options());
+  play.batch =
+      std::make_unique<Batch>(std::move(rows), refused, std::move(work), how, stage.threads);
   return play;
 }
 
@@ -342,10 +346,11 @@ void play(const char* name, double seconds, std::uint64_t seed, bool elsewhere, 
   if (open_files() != before) fail("files left open", open_files());
   if (stage.rows == 0) fail("nothing was run");
   if (stage.lost > stage.kills * 16) fail("too many rows lost", stage.lost);
-  std::printf("%s: %llu rows, %llu cancelled, %llu lost; %llu forks, %llu kills; %u processes\n", name,
-              static_cast<unsigned long long>(stage.rows), static_cast<unsigned long long>(stage.cancelled),
-              static_cast<unsigned long long>(stage.lost), static_cast<unsigned long long>(stage.forks),
-              static_cast<unsigned long long>(stage.kills), stage.hosts->started.load());
+  std::printf(
+      "%s: %llu rows, %llu cancelled, %llu lost; %llu forks, %llu kills; %u processes\n", name,
+      static_cast<unsigned long long>(stage.rows), static_cast<unsigned long long>(stage.cancelled),
+      static_cast<unsigned long long>(stage.lost), static_cast<unsigned long long>(stage.forks),
+      static_cast<unsigned long long>(stage.kills), stage.hosts->started.load());
   std::fflush(stdout);
 }
 

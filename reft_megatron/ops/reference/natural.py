@@ -1,6 +1,6 @@
 """The answer in a natural-language text, in plain Python.
 
-Owns the two rules that csrc/extractor/natural.cpp runs fast; tests compare the two.
+Owns the two rules that csrc/extractor/extract/natural.cpp runs fast; tests compare the two.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ _NUMBER = re.compile(
 
 
 def read_strict(text: str, trigger: str, *, letter: bool) -> Answer:
-    """All that stands behind the last trigger, or the whole text: rewards/answer_text.py's
-    `read_answer_as_reference`."""
+    """All that stands behind the last trigger, or the whole text (train_rl_reft.py:54-76)."""
     answer = text.rpartition(trigger)[-1].strip()
     if letter:
         return Status.OK, _cut(answer)
@@ -93,7 +92,7 @@ def _inside_braces(text: str) -> str:
 
 
 def _bare_number(text: str) -> float | None:
-    """A number and nothing but ornaments: rewards/answer_text.py's `read_answer`."""
+    """A number and nothing but ornaments around it."""
     answer = text.strip().removesuffix(".")
     if len(answer.encode(errors="surrogatepass")) > _LONGEST_NUMBER:
         return None

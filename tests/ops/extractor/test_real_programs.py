@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -43,11 +44,13 @@ def whole(line: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("compat", ["python", "reft"])
-def test_gold_programs_of_svamp_are_correct(compat: str, shared_data: Path) -> None:
+def test_gold_programs_of_svamp_are_correct(
+    compat: Literal["python", "reft"], shared_data: Path
+) -> None:
     problems = json.loads((shared_data / "mwp_reft" / "svamp_python_sdp.json").read_text())
     programs = [problem["answer_cot"] for problem in problems]
     gold = [float(problem["answer_value"]) for problem in problems]
-    with Extractor(compat=compat, fallback="none") as extractor:  # type: ignore[arg-type]
+    with Extractor(compat=compat, fallback="none") as extractor:
         results = extractor.run(programs, gold=gold)
     assert len(results) == 3043
     assert results.correct is not None
