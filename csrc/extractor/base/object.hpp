@@ -117,7 +117,8 @@ struct Generator : Object {
   Frame* frame;  // null: finished
   bool running;
   bool started;
-  bool guarded;  // suspended inside a try
+  bool guarded;   // suspended inside a try
+  Value handled;  // by itself, when it was suspended; none: nothing
 };
 
 struct Function : Object {

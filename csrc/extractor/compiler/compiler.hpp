@@ -14,6 +14,9 @@ namespace reft {
 // Compiles a module whose scopes are resolved.
 Code* compile_module(Vm& vm, const Tree& tree);
 
+// Are all of a list of expressions constants to CPython's compiler?
+bool are_constants(const Node* first);
+
 // One function (or the module) being compiled.
 class Compiler {
  public:
@@ -25,7 +28,15 @@ class Compiler {
   using Label = std::uint32_t;  // position of the last jump to it, chained through arguments
   static constexpr Label kNoJumps = UINT32_MAX;
 
-  enum class BlockKind : std::uint8_t { kLoop, kTry, kFinally, kHandler, kFinallyEnd, kCleanup, kValue };
+  enum class BlockKind : std::uint8_t {
+    kLoop,
+    kTry,
+    kFinally,
+    kHandler,
+    kFinallyEnd,
+    kCleanup,
+    kValue
+  };
   struct Block {
     BlockKind kind;
     Block* outer;

@@ -18,23 +18,6 @@ bool is_chain(const Node* node) {
   }
 }
 
-// Does CPython fold it to a constant?
-bool is_constant(const Node* node, int depth = 0) {
-  if (depth > 8) unsupported("constants nested in a set");
-  switch (node->kind) {
-    case NodeKind::kConstant: return true;
-    case NodeKind::kUnary: return is_constant(node->a, depth + 1);
-    case NodeKind::kBinary:
-      return is_constant(node->a, depth + 1) && is_constant(node->b, depth + 1);
-    case NodeKind::kTuple:
-      for (const Node* item = node->a; item != nullptr; item = item->next) {
-        if (!is_constant(item, depth + 1)) return false;
-      }
-      return true;
-    default: return false;
-  }
-}
-
 bool is_denied(Symbol name) {
   switch (name) {
     case N_open:
@@ -234,11 +217,8 @@ void Compiler::sequence(Node* node, Op build, Op extend) {
     starred = starred || item->kind == NodeKind::kStarred;
   }
   if (!starred) {
-    bool constants = build == Op::kBuildSet && count >= 3;
-    for (Node* item = node->a; item != nullptr; item = item->next) {
-      expression(item);
-      constants = constants && is_constant(item);
-    }
+    const bool constants = build == Op::kBuildSet && count >= 3 && are_constants(node->a);
+    for (Node* item = node->a; item != nullptr; item = item->next) expression(item);
     emit(build, count | (constants ? kCopiedSet : 0u), 1 - static_cast<int>(count));
     return;
   }
@@ -257,16 +237,12 @@ void Compiler::sequence(Node* node, Op build, Op extend) {
 
 // What a loop runs over: a set of constants is a frozenset there, with another order than a set.
 void Compiler::iterable(Node* node) {
-  bool constants = node->kind == NodeKind::kSet;
-  std::uint32_t count = 0;
-  for (Node* item = node->a; constants && item != nullptr; item = item->next, ++count) {
-    constants = is_constant(item);
-  }
-  if (!constants) {
+  if (node->kind != NodeKind::kSet || !are_constants(node->a)) {
     expression(node);
     return;
   }
-  for (Node* item = node->a; item != nullptr; item = item->next) expression(item);
+  std::uint32_t count = 0;
+  for (Node* item = node->a; item != nullptr; item = item->next, ++count) expression(item);
   emit(Op::kBuildSet, count | kFrozenSet, 1 - static_cast<int>(count));
 }
 

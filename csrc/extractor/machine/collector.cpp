@@ -140,6 +140,7 @@ void Collector::scan_function(Function& function) {
 
 // A suspended generator's frame lies on the arena too.
 void Collector::scan_generator(Generator& generator) {
+  visit(generator.handled);
   if (generator.frame == nullptr) return;
   const Frame& old = *generator.frame;
   const Code& code = *old.code;

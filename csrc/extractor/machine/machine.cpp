@@ -42,7 +42,7 @@ void Machine::reset(std::uint32_t count, const Symbol* names) {
   sp = locals = nullptr;
   halted_ = yielded_ = false;
   guarded = 0;
-  handled = last_value = Value::none();
+  handled = handled_outside = last_value = Value::none();
   globals = vm.arena.array<Value>(count);
   std::fill_n(globals, count, Value::unbound());
   collect_at = vm.limits.collect_bytes <= vm.limits.max_memory_bytes / 2 ? vm.limits.collect_bytes
@@ -131,7 +131,6 @@ Value Machine::run() {
   }
 }
 
-// Finds the handler of vm.raised, leaving frames that have none; false if the entry frame has none.
 // The innermost handler of what runs before `ip`, or null.
 const Handler* Machine::handler_at(const Code& code, const std::uint32_t* at) {
   auto position = static_cast<std::uint32_t>(at - code.words) - 1;
@@ -142,6 +141,7 @@ const Handler* Machine::handler_at(const Code& code, const std::uint32_t* at) {
   return nullptr;
 }
 
+// Finds the handler of vm.raised, leaving frames that have none; false if the entry frame has none.
 bool Machine::unwind() {
   for (;;) {
     if (const Handler* handler = handler_at(*frame->code, ip)) {
@@ -250,6 +250,7 @@ void Machine::make_generator() {
   moved->back = nullptr;
   generator->frame = moved;
   generator->running = generator->started = generator->guarded = false;
+  generator->handled = Value::none();
   leave(Value::object(generator));
 }
 
@@ -258,6 +259,7 @@ void Machine::yield(Value item) {
   suspended->ip = ip;
   suspended->sp = sp;
   suspended->generator->running = false;
+  suspended->generator->handled = handled;
   if (handler_at(*suspended->code, ip) != nullptr) {
     suspended->generator->guarded = true;
     ++guarded;
@@ -286,19 +288,24 @@ bool Machine::resume(Generator& generator, Value sent, Value& out) {
   generator.started = generator.running = true;
   if (generator.guarded) --guarded;
   generator.guarded = false;
-  Value saved = handled;
+  const Value outer = handled;
+  const Value further = handled_outside;
+  if (!outer.is_none()) handled_outside = outer;
+  handled = generator.handled;
   try {
     out = run();
   } catch (const Raised&) {
     generator.running = false;
-    handled = saved;
+    handled = outer;
+    handled_outside = further;
     if (is_subtype(vm.raised.as<Exception>()->type, Exc::kStopIteration)) {
       vm.raise(Exc::kRuntimeError, "generator raised StopIteration");
     }
     throw;
   }
   generator.running = false;
-  handled = saved;
+  handled = outer;
+  handled_outside = further;
   return yielded_;
 }
 

@@ -65,10 +65,11 @@ class Machine {
   Value* globals = nullptr;
   const Symbol* global_names = nullptr;
   std::uint32_t global_count = 0;
-  Value handled;     // the exception being handled, for a bare `raise`
-  Value last_value;  // of the last expression statement of the module
-  std::uint32_t guarded =
-      0;  // generators suspended inside a try: CPython runs its end when they go
+  Value handled;          // the exception being handled, for a bare `raise`
+  Value handled_outside;  // by who resumed the running generator, or further out
+  Value last_value;       // of the last expression statement of the module
+  // Generators suspended inside a try, whose end CPython would run when it drops them.
+  std::uint32_t guarded = 0;
   std::size_t collect_at = 0;  // bytes on the arena; beyond the limit: no more
 
  private:

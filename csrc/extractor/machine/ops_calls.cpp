@@ -249,8 +249,9 @@ bool matches(Vm& vm, const Exception& exception, Value type) {
 
 void op_Raise(Machine& m, std::uint32_t arg) {
   if (arg == 0) {
-    if (m.handled.is_none()) m.vm.raise(Exc::kRuntimeError, "No active exception to reraise");
-    m.vm.raise_value(m.handled);
+    const Value topmost = m.handled.is_none() ? m.handled_outside : m.handled;
+    if (topmost.is_none()) m.vm.raise(Exc::kRuntimeError, "No active exception to reraise");
+    m.vm.raise_value(topmost);
   }
   Value cause = arg == 2 ? m.pop() : Value::none();
   Value exception = to_exception(m.vm, m.pop(), "exceptions must derive from BaseException");
