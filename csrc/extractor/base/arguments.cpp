@@ -39,6 +39,13 @@ void expect_method(Vm& vm, const Args& args, const char* name, std::uint32_t lea
   check_count(vm, name, args.count - 1, least, most);
 }
 
+void expect_at_most(Vm& vm, const Args& args, const char* name, std::uint32_t most) {
+  std::uint32_t given = args.count + args.keyword_count;
+  if (given <= most) return;
+  vm.raise_type("%s() takes at most %u %sargument%s (%u given)", name, most,
+                args.count == 0 ? "keyword " : "", most == 1 ? "" : "s", given);
+}
+
 void expect_keywords(Vm& vm, const Args& args, const char* name,
                      std::initializer_list<Symbol> known) {
   for (std::uint32_t i = 0; i < args.keyword_count; ++i) {

@@ -131,6 +131,8 @@ void expect_no_keywords(Vm& vm, const Args& args, const char* name);
 // Both of the above, for methods: `self` is not counted.
 void expect_method(Vm& vm, const Args& args, const char* name, std::uint32_t least,
                    std::uint32_t most);
+// TypeError if there are more, keywords counted.
+void expect_at_most(Vm& vm, const Args& args, const char* name, std::uint32_t most);
 // TypeError if a keyword is not among `known`.
 void expect_keywords(Vm& vm, const Args& args, const char* name,
                      std::initializer_list<Symbol> known);

@@ -50,6 +50,7 @@ class Contest {
 
 Value extreme(Vm& vm, const Args& args, const char* name, Compare op) {
   if (args.count == 0) vm.raise_type("%s expected at least 1 argument, got 0", name);
+  expect_at_most(vm, Args{nullptr, 0, args.keywords, args.keyword_count}, name, 2);
   expect_keywords(vm, args, name, {N_key, N_default});
   const Value* fallback = args.keyword(N_default);
   Contest contest(vm, op, args.keyword(N_key));
@@ -123,9 +124,8 @@ Value builtin_sorted(Vm& vm, const Args& args) {
 }
 
 Value builtin_sum(Vm& vm, const Args& args) {
-  std::uint32_t given = args.count + args.keyword_count;
+  expect_at_most(vm, args, "sum", 2);
   if (args.count == 0) vm.raise_type("sum() takes at least 1 positional argument (0 given)");
-  if (given > 2) vm.raise_type("sum() takes at most 2 arguments (%u given)", given);
   expect_keywords(vm, args, "sum", {N_start});
   const Value* start = args.count == 2 ? &args.at[1] : args.keyword(N_start);
   Value total = start == nullptr ? Value::integer(0) : *start;

@@ -132,16 +132,11 @@ bool any_type(Vm& vm, Value types, const char* complaint, Test test) {
 
 void bind_arguments(Vm& vm, const Args& args, const char* function,
                     std::initializer_list<Symbol> names, std::uint32_t required, Value* out) {
-  auto most = static_cast<std::uint32_t>(names.size());
-  std::uint32_t given = args.count + args.keyword_count;
-  if (given > most) {
-    vm.raise_type("%s() takes at most %u arguments (%u given)", function, most, given);
-  }
+  expect_at_most(vm, args, function, static_cast<std::uint32_t>(names.size()));
   std::uint32_t i = 0;
   for (Symbol name : names) {
     const Value* keyword = args.keyword(name);
     if (i < args.count) {
-      if (keyword != nullptr) raise_given_twice(vm, function, name, i + 1);
       out[i] = args[i];
     } else if (keyword != nullptr) {
       out[i] = *keyword;
@@ -150,6 +145,10 @@ void bind_arguments(Vm& vm, const Args& args, const char* function,
                     name_text(name).data(), i + 1);
     }
     ++i;
+  }
+  i = 0;
+  for (Symbol name : names) {
+    if (i++ < args.count && args.keyword(name) != nullptr) raise_given_twice(vm, function, name, i);
   }
   expect_keywords(vm, args, function, names);
 }

@@ -15,8 +15,7 @@ namespace {
 // ---- numbers and texts
 
 Value construct_int(Vm& vm, const Args& args) {
-  std::uint32_t given = args.count + args.keyword_count;
-  if (given > 2) vm.raise_type("int() takes at most 2 arguments (%u given)", given);
+  expect_at_most(vm, args, "int", 2);
   expect_keywords(vm, args, "int", {N_base});
   const Value* base = args.count == 2 ? &args.at[1] : args.keyword(N_base);
   if (args.count == 0) {
@@ -162,10 +161,16 @@ Value construct_slice(Vm& vm, const Args& args) {
 }
 
 Value construct_enumerate(Vm& vm, const Args& args) {
-  Value given[2];
-  if (args.count == 0 && args.keyword(N_iterable) == nullptr) {
+  const std::uint32_t count = args.count + args.keyword_count;
+  // The messages are its own.
+  if (args.count == 0 && (count == 0 || count > 2)) {
     vm.raise_type("enumerate() missing required argument 'iterable'");
   }
+  if (count > 2) vm.raise_type("enumerate() takes at most 2 arguments (%u given)", count);
+  if (args.count == 0 && count == 1) expect_keywords(vm, args, "enumerate", {N_iterable});
+  if (args.count == 0) expect_keywords(vm, args, "enumerate", {N_iterable, N_start});
+  if (args.count == 1) expect_keywords(vm, args, "enumerate", {N_start});
+  Value given[2];
   bind_arguments(vm, args, "enumerate", {N_iterable, N_start}, 1, given);
   if (given[1].is_unbound()) given[1] = Value::integer(0);
   if (!given[1].is_int()) index_argument(vm, given[1]);  // raises
@@ -191,6 +196,7 @@ Value construct_reversed(Vm& vm, const Args& args) {
 }
 
 Value construct_zip(Vm& vm, const Args& args) {
+  expect_at_most(vm, Args{nullptr, 0, args.keywords, args.keyword_count}, "zip", 1);
   expect_keywords(vm, args, "zip", {N_strict});
   const Value* strict = args.keyword(N_strict);
   return make_zip(vm, args.at, args.count, strict != nullptr && truth(vm, *strict));

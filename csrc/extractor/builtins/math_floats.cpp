@@ -81,10 +81,7 @@ bool is_close(double a, double b, double relative, double absolute) {
 constexpr std::string_view kCloseNames[4] = {"a", "b", "rel_tol", "abs_tol"};
 
 void bind_isclose(Vm& vm, const Args& args, Value* out) {
-  if (args.count + args.keyword_count > 4) {
-    vm.raise_type("isclose() takes at most 4 arguments (%u given)",
-                  args.count + args.keyword_count);
-  }
+  expect_at_most(vm, args, "isclose", 4);
   if (args.count > 2) {
     vm.raise_type("isclose() takes exactly 2 positional arguments (%u given)", args.count);
   }

@@ -111,9 +111,7 @@ Value multiply(Vm& vm, Value total, Value item) {
 }
 
 Value math_prod(Vm& vm, const Args& args) {
-  if (args.count + args.keyword_count > 2) {
-    vm.raise_type("prod() takes at most 2 arguments (%u given)", args.count + args.keyword_count);
-  }
+  expect_at_most(vm, args, "prod", 2);
   if (args.count != 1) {
     vm.raise_type("prod() takes exactly 1 positional argument (%u given)", args.count);
   }

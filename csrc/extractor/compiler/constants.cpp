@@ -1,5 +1,5 @@
-// What CPython's compiler takes for constants: of a set of them it makes a frozenset first, and that
-// decides the order of the set.
+// What CPython's compiler takes for constants: of a set of them it makes a frozenset first, and
+// that decides the order of the set.
 #include "compiler/compiler.hpp"
 
 namespace reft {

@@ -232,9 +232,11 @@ Value Runner::State::answer(const Options& options, const Tree& tree) {
       return call(vm, value, Args{nullptr, 0});
     case Entry::kAns: value = variable(tree, N_ans); break;
     case Entry::kAnswer: value = variable(tree, N_answer); break;
-    case Entry::kStdout:
-      if (vm.output == nullptr) stop(Status::kNoEntry, "nothing was printed");
-      return borrow_str(vm, strip_space(vm.output->view()));
+    case Entry::kStdout: {
+      std::string_view printed = vm.output == nullptr ? "" : strip_space(vm.output->view());
+      if (printed.empty()) stop(Status::kNoEntry, "nothing was printed");
+      return borrow_str(vm, printed);
+    }
     case Entry::kLastExpr: {
       const Node* last = tree.body;
       while (last != nullptr && last->next != nullptr) last = last->next;

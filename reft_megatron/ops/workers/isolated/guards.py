@@ -95,17 +95,20 @@ class Printer:
         """What was printed, if it was to be kept."""
         return "".join(self._kept or ())
 
-    def print(
-        self, *values: object, sep: str | None = " ", end: str | None = "\n", **_: object
-    ) -> None:
-        """As the builtin; raises OutputLimit past the limit."""
-        text = (" " if sep is None else sep).join(map(str, values))
-        text += "\n" if end is None else end
+    def print(self, *values: object, **named: Any) -> None:
+        """As the builtin, whatever `file` is; raises OutputLimit past the limit."""
+        builtins.print(*values, **(named | {"file": self}))
+
+    def write(self, text: str) -> None:
+        """What the builtin does with each piece."""
         self._left -= len(text) if text.isascii() else len(text.encode(errors="replace"))
         if self._left < 0:
             raise OutputLimit
         if self._kept is not None:
             self._kept.append(text)
+
+    def flush(self) -> None:
+        """There is nothing to wait for."""
 
 
 def builtins_for(printer: Printer, refusals: Refusals) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import re
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -83,6 +85,18 @@ def test_printing_is_counted_in_bytes() -> None:
     assert printer.text() == ""
     with pytest.raises(OutputLimit):
         printer.print("xx")
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"),
+    [
+        ({"x": 6}, "'x' is an invalid keyword argument for print()"),
+        ({"sep": 3}, "sep must be None or a string, not int"),
+    ],
+)
+def test_printing_raises_as_the_builtin_does(named: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        Printer(limit=10, keep=False).print("a", **named)
 
 
 def test_printing_is_kept_if_it_is_the_answer() -> None:
