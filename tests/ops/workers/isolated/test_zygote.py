@@ -69,7 +69,6 @@ def test_answers_come_in_order(ask: Ask) -> None:
     [
         "def solution():\n    while True:\n        try:\n            1 / 0\n        except: pass",
         "def solution():\n    return sum(range(10**12))",
-        "class A:\n  def __float__(self):\n    while 1: pass\ndef solution():\n  return A()",
         # while it is cleared away
         """kept = []
 def linger():
@@ -81,7 +80,7 @@ def solution():
     kept.append(linger())
     return next(kept[0])""",
     ],
-    ids=["loop", "one call", "float", "clearing"],
+    ids=["loop", "one call", "clearing"],
 )
 def test_a_hung_program_costs_its_limit(ask: Ask, hung: str) -> None:
     short = Limits(wall_s=0.3, memory_bytes=128 << 20, output_bytes=9)
