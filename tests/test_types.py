@@ -45,6 +45,7 @@ def test_reasons_are_their_names_in_json() -> None:
         "memory",
         "non_finite",
         "non_numeric",
+        "denied",
         "executor_fault",
     ]
 

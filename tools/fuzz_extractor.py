@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="decides the programs (1)")
     parser.add_argument("--jobs", type=int, default=_cpus(), help="processes (one for each CPU)")
     parser.add_argument("--kinds", type=_kinds, default=KINDS, help="some of " + ",".join(KINDS))
-    parser.add_argument("--out", type=Path, default=Path("differences"), help="folder to write to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/differences"), help="where to write"
+    )
     parser.add_argument("--data", type=Path, help="folder with programs/ and mwp_reft/")
     parser.add_argument("--most", type=int, default=50, help="differences to write down (50)")
     parser.add_argument("--python", default=sys.executable, help="the CPython 3.11 to compare with")

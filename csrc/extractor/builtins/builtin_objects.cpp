@@ -34,6 +34,8 @@ Value find_attribute(Vm& vm, Value object, Symbol name) {
     const Type& type = *object.as<Type>();
     if (type.id >= TypeId::kComplex && type.id <= TypeId::kSuper) unsupported("a foreign type");
     const Native* native = find_type_method(type, name);
+    if (native != nullptr && native->fn == unsupported_method)
+      unsupported("an attribute of a type");
     return native == nullptr ? Value::unbound() : static_value(*native);
   }
   Value data = data_attribute(vm, object, name);

@@ -1,4 +1,5 @@
 // Operations: operators, items, attributes, containers, strings.
+#include "builtins/builtins.hpp"
 #include "containers/containers.hpp"
 #include "containers/iterate.hpp"
 #include "machine/machine.hpp"
@@ -225,10 +226,20 @@ void op_DeleteItem(Machine& m, std::uint32_t) {
 }
 void op_Attribute(Machine& m, std::uint32_t arg) { m.top() = get_attribute(m.vm, m.top(), arg); }
 void op_StoreAttribute(Machine& m, std::uint32_t arg) {
-  Value a = m.top();
+  const Value a = m.top();
   if (a.is(Kind::kForeign)) unsupported(a.as<Foreign>()->what);
   if (a.is(Kind::kFunction) || a.is(Kind::kException)) unsupported("an attribute being set");
-  if (a.is(Kind::kType)) m.vm.raise_type("cannot set attribute of immutable type");
+  std::string_view text = m.vm.symbol_text(arg);
+  const auto size = static_cast<int>(text.size());
+  if (a.is(Kind::kType)) {
+    m.vm.raise_type("cannot set '%.*s' attribute of immutable type '%s'", size, text.data(),
+                    type_name(*a.as<Type>()));
+  }
+  if (find_method(a, arg) != nullptr) {
+    m.vm.raise(Exc::kAttributeError, "'%s' object attribute '%.*s' is read-only", type_name(a),
+               size, text.data());
+  }
+  if (!data_attribute(m.vm, a, arg).is_unbound()) unsupported("an attribute being set");
   no_attribute(m.vm, a, arg);
 }
 void op_DeleteAttribute(Machine& m, std::uint32_t arg) { op_StoreAttribute(m, arg); }

@@ -8,18 +8,22 @@
 namespace reft {
 namespace {
 
-[[noreturn]] void too_many(Vm& vm, const Code& code, const Function& function, const Args& args) {
+// `by_name`: how many keyword-only arguments are given.
+[[noreturn]] void too_many(Vm& vm, const Code& code, const Function& function, std::uint32_t count,
+                           std::uint32_t by_name) {
   std::string_view name = qualified_name(vm, code);
   std::uint32_t defaults = function.defaults == nullptr ? 0 : function.defaults->size;
-  const char* were = args.count == 1 ? "was" : "were";
-  if (defaults > 0) {
-    vm.raise_type("%.*s() takes from %u to %u positional arguments but %u %s given",
-                  static_cast<int>(name.size()), name.data(), code.positional - defaults,
-                  code.positional, args.count, were);
+  char least[24] = "";
+  char named[80] = "";
+  if (defaults > 0) std::snprintf(least, sizeof least, "from %u to ", code.positional - defaults);
+  if (by_name > 0) {
+    std::snprintf(named, sizeof named, " positional argument%s (and %u keyword-only argument%s)",
+                  count == 1 ? "" : "s", by_name, by_name == 1 ? "" : "s");
   }
-  vm.raise_type("%.*s() takes %u positional argument%s but %u %s given",
-                static_cast<int>(name.size()), name.data(), code.positional,
-                code.positional == 1 ? "" : "s", args.count, were);
+  vm.raise_type("%.*s() takes %s%u positional argument%s but %u%s %s given",
+                static_cast<int>(name.size()), name.data(), least, code.positional,
+                code.positional == 1 && defaults == 0 ? "" : "s", count, named,
+                count == 1 && by_name == 0 ? "was" : "were");
 }
 
 [[noreturn]] void wrong_keyword(Vm& vm, const Code& code, Symbol keyword, const char* format) {
@@ -118,7 +122,13 @@ void Machine::bind(const Code& code, const Function& function, const Args& args)
   const std::uint32_t* extra_slots = code.param_slots + code.positional + code.keyword_only;
   Dict* rest = code.has_varkeywords ? make_dict(vm) : nullptr;
   bind_keywords(code, args, rest);
-  if (args.count > given && !code.has_varargs) too_many(vm, code, function, args);
+  if (args.count > given && !code.has_varargs) {
+    std::uint32_t by_name = 0;
+    for (std::uint32_t i = code.positional; i < code.positional + code.keyword_only; ++i) {
+      if (!locals[code.param_slots[i]].is_unbound()) ++by_name;
+    }
+    too_many(vm, code, function, args.count, by_name);
+  }
   bind_defaults(code, function);
   if (code.has_varargs) {
     std::uint32_t extra = args.count - given;

@@ -220,11 +220,14 @@ def test_closing_ends_every_process(all_gone: Gone) -> None:
 
 
 def test_an_interrupted_call_leaves_nothing_for_the_next(pool: WorkerPool) -> None:
+    # A job in the background is started with Ctrl-C switched off.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     watch = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
     watch.start()
     with pytest.raises(KeyboardInterrupt):
         pool.run([HUNG] * 8)
     watch.join()
+    signal.signal(signal.SIGINT, before)
     assert values(pool, numbers(10)) == list(range(10))
 
 
