@@ -165,8 +165,8 @@ def main(seconds: float, memory_bytes: int) -> None:
     kept = settle_hash_of_none(_HASH_OF_NONE)
     assert hash(None) == kept(None)
     # Addresses differ from process to process.
-    kept_objects = [object() for _ in range(int.from_bytes(os.urandom(2)))]
-    assert kept_objects is not None
+    kept_blocks = [bytes(size) for size in range(0, 480, 8) for _ in range(os.urandom(1)[0] % 64)]
+    assert kept_blocks is not None
     warnings.simplefilter("ignore")
     for name in MODULES.split():
         importlib.import_module(name)

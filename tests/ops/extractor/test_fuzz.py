@@ -103,3 +103,66 @@ def test_the_oracle_outlives_what_kills_it(bench: Bench) -> None:
     killers = ["def solution():\n    return (2 ** 10 ** 8) ** 9", good, good]
     assert [pair.found.text for pair in bench.compare(killers)] == ["", "7", "7"]
     assert [pair.explained for pair in bench.compare(killers)] == ["limit", "same", "same"]
+
+
+FOUND = {
+    "a jump out of finally drops what is returned": """
+    for v in [4, 5]:
+        try:
+            return v
+        finally:
+            continue
+    return 3""",
+    "a generator keeps the exception it handles": """
+    def generator():
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            yield 1
+            raise
+    return list(generator())""",
+    "what a generator handles does not hide what is handled outside": """
+    def generator():
+        yield 1
+        try:
+            raise
+        except Exception as error:
+            yield repr(error)
+    it = generator()
+    next(it)
+    try:
+        {}[1]
+    except KeyError:
+        return [*it]""",
+    "a dict is made when all is evaluated": """
+    try:
+        return {[]: 1, 'a': absent}
+    except Exception as error:
+        return type(error).__name__""",
+    "an iterable of a comprehension assigns nothing": """
+    return [i for i in [(x := 7)]]""",
+    "functions are called by their qualified names": """
+    def inner(*, k): pass
+    try:
+        inner(1, 2, k=3)
+    except TypeError as error:
+        return str(error)[-60:]""",
+    "recursion goes as deep as in CPython": """
+    def deep(n):
+        try:
+            return deep(n + 1)
+        except RecursionError:
+            return n
+    return deep(0)""",
+    "nothing can be unpacked from a function": """
+    try:
+        [] = len
+    except TypeError as error:
+        return str(error)""",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_stays_mended(bench: Bench, name: str) -> None:
+    (pair,) = bench.compare([f"def solution():{FOUND[name]}"])
+    assert pair.explained == "same", pair.told()
