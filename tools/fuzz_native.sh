@@ -23,17 +23,13 @@ for number, program in enumerate(programs):
     pathlib.Path(sys.argv[1], f"{number:03}").write_text(text, "utf-8")
 SEEDS
 
-objects=()
-for source in "$core"/*/*.cpp; do
-    # Python, and what runs many programs or sandboxes them, is not the core.
-    case "$source" in "$core"/fuzz/* | "$core"/batch/*) continue ;; esac
-    object="$folder/objects/$(basename "$source" .cpp).o"
-    $launcher clang++ "${flags[@]}" -fsanitize="fuzzer-no-link,$sanitizers" -c "$source" -o "$object"
-    objects+=("$object")
-done
+# Python, and what runs many programs or sandboxes them, is not the core.
+find "$core" -name '*.cpp' ! -path '*/fuzz/*' ! -path '*/batch/*' | xargs -P "$(nproc)" -I{} sh -c \
+    "$launcher clang++ ${flags[*]} -fsanitize=fuzzer-no-link,$sanitizers \
+        -c {} -o \"$folder/objects/\$(basename {} .cpp).o\""
 clang++ "${flags[@]}" -fsanitize="fuzzer,$sanitizers" \
-    "$core/fuzz/fuzz_program.cpp" "${objects[@]}" -o "$folder/fuzz_program"
+    "$core/fuzz/fuzz_program.cpp" "$folder"/objects/*.o -o "$folder/fuzz_program"
 
 cd "$folder"
 exec ./fuzz_program corpus seeds -dict="$OLDPWD/$core/fuzz/tokens.dict" \
-    -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+    -max_total_time="$seconds" -max_len=4096 -timeout=60 -rss_limit_mb=2048 -print_final_stats=1
