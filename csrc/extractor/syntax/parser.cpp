@@ -9,6 +9,21 @@ namespace {
 // Longer chains of left operands than CPython's compiler takes.
 constexpr std::uint32_t kMaxChain = 2'900;
 
+// Modules through which a program would reach files, processes, the network or this process.
+constexpr Symbol kDeniedModules[] = {
+    N_os,           N_subprocess, N_socket,   N_threading, N_multiprocessing,
+    N_signal,       N_ctypes,     N_shutil,   N_pathlib,   N_importlib,
+    N_inspect,      N_gc,         N_pickle,   N_marshal,   N_atexit,
+    N_asyncio,      N_concurrent, N_resource, N_tempfile,  N_builtins,
+    N_io,           N_platform,   N_getpass,  N_urllib,    N_http,
+    N_requests,     N_webbrowser, N_pdb,      N_code,      N_codeop,
+    N_runpy,        N_pty,        N_posix,    N_fcntl,     N_mmap,
+    N_select,       N_selectors,  N_ssl,      N_ftplib,    N_smtplib,
+    N_glob,         N_linecache,  N_site,     N_sysconfig, N_zipfile,
+    N_tarfile,      N_sqlite3,    N_dbm,      N_shelve,    N_readline,
+    N_curses,       N_zipimport,  N_pkgutil,  N__thread,   N_tracemalloc,
+    N_faulthandler, N_trace,      N_logging};
+
 // Attributes that lead from any object to the interpreter behind it, or out of the program.
 bool is_denied_attribute(std::string_view name) {
   static constexpr std::string_view kNames[] = {
@@ -138,66 +153,8 @@ void Parser::check_attribute(Symbol name) const {
 }
 
 void Parser::check_module(Symbol name) const {
-  switch (name) {
-    case N_os:
-    case N_subprocess:
-    case N_socket:
-    case N_threading:
-    case N_multiprocessing:
-    case N_signal:
-    case N_ctypes:
-    case N_shutil:
-    case N_pathlib:
-    case N_importlib:
-    case N_inspect:
-    case N_gc:
-    case N_pickle:
-    case N_marshal:
-    case N_atexit:
-    case N_asyncio:
-    case N_concurrent:
-    case N_resource:
-    case N_tempfile:
-    case N_builtins:
-    case N_io:
-    case N_platform:
-    case N_getpass:
-    case N_urllib:
-    case N_http:
-    case N_requests:
-    case N_webbrowser:
-    case N_pdb:
-    case N_code:
-    case N_codeop:
-    case N_runpy:
-    case N_pty:
-    case N_posix:
-    case N_fcntl:
-    case N_mmap:
-    case N_select:
-    case N_selectors:
-    case N_ssl:
-    case N_ftplib:
-    case N_smtplib:
-    case N_glob:
-    case N_linecache:
-    case N_site:
-    case N_sysconfig:
-    case N_zipfile:
-    case N_tarfile:
-    case N_sqlite3:
-    case N_dbm:
-    case N_shelve:
-    case N_readline:
-    case N_curses:
-    case N_zipimport:
-    case N_pkgutil:
-    case N__thread:
-    case N_tracemalloc:
-    case N_faulthandler:
-    case N_trace:
-    case N_logging: denied("a module that reaches outside");
-    default: return;
+  for (Symbol denied_name : kDeniedModules) {
+    if (name == denied_name) denied("a module that reaches outside");
   }
 }
 
