@@ -71,10 +71,15 @@ class ParallelConfig:
 class ModelConfig:
     """The policy network."""
 
-    preset: str = "galactica-tiny"
-    """Architecture: galactica-tiny, -125m, -1.3b, -6.7b, -30b or -120b."""
+    preset: str = ""
+    """Architecture by name: galactica-tiny to -120b, codellama-7b to -70b; empty takes that of
+    `hf` or `load`, and galactica-tiny without both."""
+    hf: str = ""
+    """Hugging Face folder to start from: architecture, weights, and tokenizer."""
     load: str = ""
-    """Folder of a checkpoint to take the initial weights from; empty starts from random weights."""
+    """Checkpoint folder to take the initial weights from; without it and `hf`, they are random."""
+    head: Literal["value", "rerank"] = "value"
+    """What stands beside the language model: values for PPO, or two classes for reranking."""
     reference: str = ""
     """Checkpoint of the frozen reference policy; empty takes the initial policy (paper)."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -94,7 +99,8 @@ class TokenizerConfig:
     """The tokenizer."""
 
     path: str = ""
-    """A sentencepiece `.model` or a Hugging Face `tokenizer.json`."""
+    """A sentencepiece `.model`, a `tokenizer.json`, or a Hugging Face folder; empty takes that of
+    `model.hf` or `model.load`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

@@ -13,7 +13,7 @@ import pytest
 
 from examples import launch
 from reft_megatron.config import load_config, to_yaml
-from reft_megatron.policy import find_architecture
+from reft_megatron.policy import architecture_of
 from reft_megatron.policy.mesh import check_world
 from reft_megatron.policy.model import check_layout
 
@@ -63,13 +63,13 @@ def test_a_config_loads_and_its_layout_fits_its_world(path: Path) -> None:
     stated = re.search(r"^# World: (\d+) process", path.read_text(), re.MULTILINE)
     assert stated, f"{path.name} does not say `# World: N processes`"
     check_world(config.parallel, int(stated[1]))
-    check_layout(find_architecture(config.model.preset), config.parallel)
+    check_layout(architecture_of(config.model), config.parallel)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=names(CONFIGS))
 def test_prompts_and_responses_fit_the_positions(path: Path) -> None:
     config = load_config(path)
-    room = find_architecture(config.model.preset).positions
+    room = architecture_of(config.model).positions
     assert config.generate.max_prompt_tokens + config.generate.max_new_tokens <= room
 
 

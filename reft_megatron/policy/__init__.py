@@ -15,9 +15,9 @@ logging.getLogger("megatron").setLevel(logging.ERROR)
 with warnings.catch_warnings():
     # Megatron announces each optional package it goes without.
     warnings.simplefilter("ignore")
-    from reft_megatron.policy.families import find_architecture
     from reft_megatron.policy.mesh import join, leave
+    from reft_megatron.policy.origin import architecture_of, tokenizer_path
     from reft_megatron.policy.policy import Policy
     from reft_megatron.policy.update import StepStats
 
-__all__ = ["Policy", "StepStats", "find_architecture", "join", "leave"]
+__all__ = ["Policy", "StepStats", "architecture_of", "join", "leave", "tokenizer_path"]

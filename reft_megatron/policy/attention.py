@@ -10,6 +10,8 @@ Legend: S positions in a row, B rows, N heads on this rank, D head size, n seque
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -19,16 +21,39 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Cache", "Cached", "CoreAttention", "Layout", "Packed", "Prefill", "Rectangle"]
+from reft_megatron.policy.families import Attention
+from reft_megatron.policy.rotary import Rotation
+
+__all__ = [
+    "Cache",
+    "Cached",
+    "CoreAttention",
+    "Layout",
+    "Packed",
+    "Part",
+    "Positioned",
+    "Prefill",
+    "Rectangle",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One layer's attention, as a layout needs to know it."""
+
+    layer: int
+    """Number of the layer in the whole model, from 1."""
+    window: int
+    """A token sees this many positions, its own included; 0 sees all before it."""
 
 
 class Layout(Protocol):
     """Which tokens of a micro-batch may attend to which."""
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
     ) -> Tensor:
-        """Attention output [S, B, N, D] of query, key, value [S, B, N, D] in layer `layer`."""
+        """Attention output [S, B, N, D] of query, key, value [S, B, N, D] in layer `part`."""
         ...
 
 
@@ -36,11 +61,11 @@ class Rectangle:
     """One sequence a row, right-padded: causality alone keeps padding out of what counts."""
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
     ) -> Tensor:
         """See Layout."""
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
-        out = _causal(q, k, v, dropout=dropout)
+        out = _causal(q, k, v, dropout=dropout, window=part.window)
         return out.permute(2, 0, 1, 3)
 
 
@@ -62,11 +87,11 @@ class Packed:
         self._shape = (len(sizes), longest)
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
     ) -> Tensor:
         """See Layout; B is 1."""
         q, k, v = (self._spread(x) for x in (query, key, value))
-        out = _causal(q, k, v, dropout=dropout).transpose(1, 2).flatten(0, 1)
+        out = _causal(q, k, v, dropout=dropout, window=part.window).transpose(1, 2).flatten(0, 1)
         return out.index_select(0, self._cells)[:, None]
 
     def _spread(self, x: Tensor) -> Tensor:
@@ -110,12 +135,12 @@ class Prefill:
         self._cache, self._rows, self._prompts = cache, rows, prompts
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
     ) -> Tensor:
         """See Layout; B is the number of prompts."""
-        for stored, fresh in zip(self._cache.layer(layer, key), (key, value), strict=True):
+        for stored, fresh in zip(self._cache.layer(part.layer, key), (key, value), strict=True):
             stored[self._rows, :, : key.shape[0]] = fresh.permute(1, 2, 0, 3)[self._prompts]
-        return Rectangle().attend(query, key, value, layer=layer, dropout=dropout)
+        return Rectangle().attend(query, key, value, part=part, dropout=dropout)
 
 
 class Cached:
@@ -126,24 +151,39 @@ class Cached:
         self._cache, self._positions = cache, positions
         self._rows = torch.arange(len(positions), device=positions.device)
         self._span = int(positions.max()) + 1
-        seen = torch.arange(self._span, device=positions.device)[None, :] <= positions[:, None]
-        self._mask = seen[:, None, None, :]
+        # how far back each key lies, [rows, span]; the future at negative distances
+        self._back = positions[:, None] - torch.arange(self._span, device=positions.device)
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, layer: int, dropout: float
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
     ) -> Tensor:
         """See Layout; S is 1 and B the cache's rows."""
-        keys, values = self._cache.layer(layer, key)
+        keys, values = self._cache.layer(part.layer, key)
         keys[self._rows, :, self._positions] = key[0]
         values[self._rows, :, self._positions] = value[0]
         out = functional.scaled_dot_product_attention(
             query.permute(1, 2, 0, 3),
             keys[:, :, : self._span],
             values[:, :, : self._span],
-            attn_mask=self._mask,
+            attn_mask=_visible(self._back, part.window)[:, None, None, :],
             enable_gqa=query.shape[2] != key.shape[2],
         )
         return out.permute(2, 0, 1, 3)
+
+
+class Positioned:
+    """A layout with the rotation of its tokens: what travels to the layers."""
+
+    def __init__(self, layout: Layout, positions: Tensor, attention: Attention) -> None:
+        """positions int64 [B, S] of the tokens in their sequences."""
+        self.layout = layout
+        self._rotation = None
+        if attention.rope is not None:
+            self._rotation = Rotation(attention.rope, positions, attention.size)
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """Queries or keys [S, B, N, D] in their positions; as they are where none rotate."""
+        return x if self._rotation is None else self._rotation(x)
 
 
 class CoreAttention(torch.nn.Module):
@@ -162,7 +202,9 @@ class CoreAttention(torch.nn.Module):
         super().__init__()
         if attn_mask_type is not AttnMaskType.causal or attention_type != "self":
             raise AssertionError("this attention is causal self-attention only")
-        self._layer = layer_number
+        shape = config.architecture.attention
+        window = shape.window if layer_number > shape.window_from else 0
+        self._part = Part(layer=layer_number, window=window)
         self._dropout = config.attention_dropout
 
     def forward(
@@ -172,22 +214,38 @@ class CoreAttention(torch.nn.Module):
         value: Tensor,
         attention_mask: Tensor | None,
         *,
-        attention_bias: Layout,
+        attention_bias: Positioned,
         **_: object,
     ) -> Tensor:
         """query [S, B, N, D], key and value [S, B, groups, D] -> [S, B, N * D]."""
         dropout = self._dropout if self.training else 0.0
+        query, key = attention_bias.rotate(query), attention_bias.rotate(key)
+        attend = partial(
+            attention_bias.layout.attend, query, key, value, part=self._part, dropout=dropout
+        )
         if dropout:
             # Tensor-parallel ranks hold different heads, so they must drop different entries.
             with get_cuda_rng_tracker().fork():
-                out = attention_bias.attend(query, key, value, layer=self._layer, dropout=dropout)
-        else:
-            out = attention_bias.attend(query, key, value, layer=self._layer, dropout=0.0)
-        return out.flatten(2)
+                return attend().flatten(2)
+        return attend().flatten(2)
 
 
-def _causal(q: Tensor, k: Tensor, v: Tensor, *, dropout: float) -> Tensor:
-    """Causal attention of [B, N, S, D]."""
+def _causal(q: Tensor, k: Tensor, v: Tensor, *, dropout: float, window: int) -> Tensor:
+    """Causal attention of [B, N, S, D], within the window where there is one."""
+    grouped = q.shape[1] != k.shape[1]
+    length = q.shape[2]
+    if not 0 < window < length:
+        return functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped
+        )
+    where = torch.arange(length, device=q.device)
+    mask = _visible(where[:, None] - where, window)
     return functional.scaled_dot_product_attention(
-        q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+        q, k, v, attn_mask=mask, dropout_p=dropout, enable_gqa=grouped
     )
+
+
+def _visible(back: Tensor, window: int) -> Tensor:
+    """True where a key `back` positions before the query is seen."""
+    seen = back >= 0
+    return seen & (back < window) if window else seen

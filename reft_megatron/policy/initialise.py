@@ -1,61 +1,69 @@
 """Random initial weights that do not depend on the parallel layout.
 
-Owns drawing each weight from a generator keyed by (seed, global name), as the whole tensor, of
-which a rank keeps its slice. Megatron's own initialisation draws differently on every pipeline
-layout.
+Owns drawing each weight from a generator keyed by (seed, name), as the whole tensor, of which a
+rank keeps its part. Megatron's own initialisation draws differently on every pipeline layout.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Collection, Sequence
 
 import torch
-from megatron.core.dist_checkpointing import ShardedTensor
 from torch import Tensor
 
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.model import PolicyModel
+from reft_megatron.policy.shards import Shard, shards
 
 __all__ = ["initialise"]
 
 _VOCABULARY = ("embedding.word_embeddings.weight", "output_layer.weight")
+_POSITIONS = "embedding.position_embeddings.weight"
 _RESIDUAL = ("linear_proj.weight", "linear_fc2.weight")
 
 
 @torch.no_grad()
-def initialise(chunks: list[PolicyModel], architecture: Architecture, *, seed: int) -> None:
-    """Fill every weight of `chunks`: normal matrices, zero biases, identity norms.
+def initialise(
+    chunks: Sequence[PolicyModel],
+    architecture: Architecture,
+    *,
+    seed: int,
+    only: Collection[str] | None = None,
+) -> None:
+    """Fill the weights of `chunks`: normal matrices, zero biases, identity norms.
 
     Matrices that write into the residual stream shrink with depth (GPT-2's rule); the value head is
-    uniform in +-1/sqrt(hidden), torch's default for a linear layer, as in the reference.
+    uniform in +-1/sqrt(hidden), torch's default for a linear layer, as in the reference. `only`
+    names the keys to fill; None fills all.
     """
     for chunk in chunks:
-        for part in chunk.sharded_state_dict().values():
-            if isinstance(part, ShardedTensor) and part.data is not None:
-                rows = chunk.shard.real if part.key.endswith(_VOCABULARY) else None
-                _fill(part, architecture, seed=seed, real_rows=rows)
+        for shard in shards(chunk):
+            if only is None or shard.key in only:
+                _fill(shard, architecture, seed=seed, vocab=chunk.vocab.rows)
 
 
-def _fill(
-    part: ShardedTensor, architecture: Architecture, *, seed: int, real_rows: int | None
-) -> None:
-    layers = part.prepend_axis_num
-    name = f"{part.key}/{tuple(part.global_offset[:layers])}"
-    shape = list(part.global_shape[layers:])
-    if real_rows is not None:
-        shape[0] = real_rows
-    whole = _draw(part.key, shape, architecture, generator=_generator(seed, name))
-    target = part.data.view(part.data.shape[-len(shape) :])
-    # Padded vocabulary rows lie past the drawn ones and stay zero.
-    target.zero_()
-    begin = part.global_offset[layers:]
-    mine = tuple(
-        slice(start, min(start + size, full))
-        for start, size, full in zip(begin, target.shape, shape, strict=True)
-    )
-    piece = whole[mine]
-    target[tuple(slice(0, size) for size in piece.shape)] = piece.to(target)
+def _fill(shard: Shard, architecture: Architecture, *, seed: int, vocab: int) -> None:
+    # Padded vocabulary rows, and those before position 0, are not drawn: they stay zero.
+    first, rows = 0, shard.shape[0]
+    if shard.key in _VOCABULARY:
+        rows = vocab
+    elif shard.key == _POSITIONS:
+        first, rows = architecture.position_offset, architecture.positions
+    where = (shard.layer,) if shard.layer is not None else ()
+    generator = _generator(seed, f"{shard.key}/{where}")
+    whole = _draw(shard.key, [rows, *shard.shape[1:]], architecture, generator=generator)
+    target = shard.data.zero_()
+    begin, size = shard.begin[0], len(target)
+    low, high = max(begin, first), min(begin + size, first + rows)
+    columns = [
+        slice(start, start + width)
+        for start, width in zip(shard.begin[1:], target.shape[1:], strict=True)
+    ]
+    if low < high:
+        piece = whole[(slice(low - first, high - first), *columns)]
+        target[low - begin : high - begin] = piece.to(target)
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

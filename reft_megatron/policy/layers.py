@@ -1,8 +1,8 @@
 """The layers our models are made of, as Megatron layer specs.
 
 Owns which class serves each part of a transformer block: Megatron's own tensor-parallel linear
-layers, our attention, and a LayerNorm that works under sequence parallelism without apex or
-Transformer Engine. Other providers (FP8) plug in here.
+layers, our attention, and norms that work under sequence parallelism without apex or Transformer
+Engine. Other providers (FP8) plug in here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from megatron.core.transformer.transformer_block import (
     get_num_layers_to_build,
 )
 from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
 
 from reft_megatron.policy.attention import CoreAttention
+from reft_megatron.policy.families import Architecture
 
-__all__ = ["LayerNorm", "block_spec"]
+__all__ = ["LayerNorm", "RMSNorm", "block_spec"]
 
 
 class LayerNorm(torch.nn.LayerNorm):
@@ -31,18 +33,46 @@ class LayerNorm(torch.nn.LayerNorm):
         self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: object
     ) -> None:
         """Normalises the last dimension, of `hidden_size`; learned scale and shift by config."""
+        architecture = getattr(config, "architecture", None)
         super().__init__(
-            hidden_size, eps=eps, elementwise_affine=getattr(config, "layer_norm_affine", True)
+            hidden_size,
+            eps=eps,
+            elementwise_affine=architecture is None or architecture.norm.affine,
         )
         for parameter in self.parameters():
             parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]  # Megatron's mark
 
 
-def block_spec(config: TransformerConfig, chunk: int | None) -> TransformerBlockSubmodules:
+class RMSNorm(torch.nn.Module):
+    """x / rms(x) * weight, in fp32 up to the product with the weight, as transformers' Llama."""
+
+    def __init__(
+        self, config: TransformerConfig, hidden_size: int, eps: float = 1e-6, **_: object
+    ) -> None:
+        """Normalises the last dimension, of `hidden_size`."""
+        super().__init__()
+        self.eps = eps
+        self.weight = torch.nn.Parameter(torch.ones(hidden_size))
+        self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]  # Megatron's mark
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape and dtype of `x` [..., hidden_size] stay."""
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+def block_spec(
+    config: TransformerConfig, architecture: Architecture, chunk: int | None
+) -> TransformerBlockSubmodules:
     """Spec of the layers that this rank's model chunk `chunk` builds."""
-    layer = get_gpt_layer_local_spec()
-    layer.submodules.input_layernorm = LayerNorm
-    layer.submodules.pre_mlp_layernorm = LayerNorm
-    layer.submodules.self_attention.submodules.core_attention = CoreAttention
+    norm = RMSNorm if architecture.norm.kind == "rms" else LayerNorm
+    layer = get_gpt_layer_local_spec(qk_layernorm=architecture.attention.qk_norm)
+    layer.submodules.input_layernorm = norm
+    layer.submodules.pre_mlp_layernorm = norm
+    attention = layer.submodules.self_attention.submodules
+    attention.core_attention = CoreAttention
+    if architecture.attention.qk_norm:
+        attention.q_layernorm = attention.k_layernorm = RMSNorm
     layers = get_num_layers_to_build(config, vp_stage=chunk)
-    return TransformerBlockSubmodules(layer_specs=[layer] * layers, layer_norm=LayerNorm)
+    return TransformerBlockSubmodules(layer_specs=[layer] * layers, layer_norm=norm)

@@ -1,7 +1,7 @@
-"""The network: Megatron's GPT with a value head inside.
+"""The network: Megatron's GPT with a value head, or a rerank head, inside.
 
 Owns building model chunks for this rank from an architecture and a layout, and what the last stage
-makes of hidden states: log-probs, values, next-token logits. The value head stands inside the
+makes of hidden states: log-probs, values, classes, next-token logits. The head stands inside the
 module, before data-parallel wrapping, so that its gradients, its optimizer state and its place in
 checkpoints come from the same machinery as every other weight; its gradient flows into the trunk.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from megatron.core import parallel_state
@@ -29,11 +30,18 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.logprob import VocabShard, linear_logprob, project
 from reft_megatron.policy import device as devices
-from reft_megatron.policy.attention import Layout
+from reft_megatron.policy.attention import Layout, Positioned
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.layers import block_spec
 
-__all__ = ["Head", "PolicyModel", "build_chunks", "check_layout"]
+__all__ = ["HEADS", "Head", "PolicyModel", "Vocabulary", "build_chunks", "check_layout"]
+
+CLASSES = 2
+"""Of the rerank head: wrong and right."""
+HEADS = ("value_head", "rerank_head")
+"""Modules that a model may have beside its language model; a checkpoint may lack them."""
+
+_ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "swiglu": functional.silu}
 
 Head = Callable[["PolicyModel", Tensor], Tensor]
 """What to compute from the last stage's hidden states [L, R, H]."""
@@ -41,10 +49,22 @@ Head = Callable[["PolicyModel", Tensor], Tensor]
 
 @dataclass
 class PolicyTransformerConfig(TransformerConfig):
-    """Megatron's config and the one thing it cannot say."""
+    """Megatron's config and what it cannot say."""
 
-    layer_norm_affine: bool = True
-    """Learned scale and shift in LayerNorms."""
+    architecture: Architecture | None = None
+    """Where our own layers look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Three sizes of a vocabulary, each at least the one before."""
+
+    real: int
+    """Ids that the tokenizer has; no other takes part in a softmax."""
+    rows: int
+    """Rows of the embedding: some published ones have spare ones."""
+    padded: int
+    """Rows that are held, so that they divide over tensor-parallel ranks."""
 
 
 class PolicyModel(GPTModel):
@@ -55,8 +75,8 @@ class PolicyModel(GPTModel):
         config: TransformerConfig,
         architecture: Architecture,
         *,
-        real_vocab: int,
-        padded_vocab: int,
+        vocab: Vocabulary,
+        head: Literal["value", "rerank"],
         logprob_chunk: int,
         pre_process: bool,
         post_process: bool,
@@ -65,26 +85,30 @@ class PolicyModel(GPTModel):
         """Build the part of the model that chunk `chunk` of this pipeline rank holds."""
         super().__init__(
             config=config,
-            transformer_layer_spec=block_spec(config, chunk),
-            vocab_size=padded_vocab,
-            max_sequence_length=architecture.positions,
+            transformer_layer_spec=block_spec(config, architecture, chunk),
+            vocab_size=vocab.padded,
+            max_sequence_length=architecture.positions + architecture.position_offset,
             pre_process=pre_process,
             post_process=post_process,
             share_embeddings_and_output_weights=architecture.tied,
-            position_embedding_type="learned_absolute",
+            # Rotation is our attention's part: packed and cached tokens stand anywhere.
+            position_embedding_type="none" if architecture.attention.rope else "learned_absolute",
             vp_stage=chunk,
         )
+        self.architecture, self.vocab = architecture, vocab
         rank = parallel_state.get_tensor_model_parallel_rank()
         size = parallel_state.get_tensor_model_parallel_world_size()
         group = parallel_state.get_tensor_model_parallel_group() if size > 1 else None
-        self.shard = VocabShard(start=rank * padded_vocab // size, real=real_vocab, group=group)
+        self.shard = VocabShard(start=rank * vocab.padded // size, real=vocab.real, group=group)
         self._logprob_chunk = logprob_chunk
         if pre_process:
             # OPT drops nothing right after the embedding; Megatron would.
             self.embedding.embedding_dropout = torch.nn.Dropout(0.0)
-        if post_process:
-            # In fp32 whatever the trunk's precision: one number a token decides the advantages.
+        # In fp32 whatever the trunk's precision: one number a token decides the advantages.
+        if post_process and head == "value":
             self.value_head = torch.nn.Linear(config.hidden_size, 1)
+        if post_process and head == "rerank":
+            self.rerank_head = torch.nn.Linear(config.hidden_size, CLASSES, bias=False)
 
     def forward(
         self, tokens: Tensor | None, positions: Tensor, layout: Layout, head: Head
@@ -93,8 +117,11 @@ class PolicyModel(GPTModel):
 
         tokens int64 [R, L] (None past the first stage), positions int64 [R, L].
         """
-        hidden = self.embedding(tokens, positions) if self.pre_process else None
-        hidden = self.decoder(hidden_states=hidden, attention_mask=None, attention_bias=layout)
+        hidden = None
+        if self.pre_process:
+            hidden = self.embedding(tokens, positions + self.architecture.position_offset)
+        where = Positioned(layout, positions, self.architecture.attention)
+        hidden = self.decoder(hidden_states=hidden, attention_mask=None, attention_bias=where)
         return head(self, hidden) if self.post_process else hidden
 
     def vocabulary_weight(self) -> Tensor:
@@ -120,14 +147,22 @@ class PolicyModel(GPTModel):
         return logprob.view(length, rows).t(), entropy.view(length, rows).t()
 
     def values(self, hidden: Tensor) -> Tensor:
-        """State values fp32 [R, L] of hidden [L, R, H].
+        """State values fp32 [R, L] of hidden [L, R, H]; needs the value head."""
+        return self.value_head(self._whole(hidden))[..., 0].t()
 
-        Every tensor-parallel rank computes the same values from the same hidden states, so no
-        gradient is summed over them: hence the gather whose backward only splits.
+    def classes(self, hidden: Tensor) -> Tensor:
+        """Scores of the classes wrong and right, fp32 [2, R, L]; needs the rerank head."""
+        return self.rerank_head(self._whole(hidden)).permute(2, 1, 0)
+
+    def _whole(self, hidden: Tensor) -> Tensor:
+        """fp32 hidden states of all positions, for a head that is the same on every rank.
+
+        Every tensor-parallel rank computes the same from the same hidden states, so no gradient is
+        summed over them: hence the gather whose backward only splits.
         """
         if self.config.sequence_parallel:
             hidden = gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
-        return self.value_head(hidden.float())[..., 0].t()
+        return hidden.float()
 
     def next_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         """fp32 logits [R, V] after position `last` [R] of each row; hidden [L, R, H]."""
@@ -137,9 +172,11 @@ class PolicyModel(GPTModel):
 
 def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
     """ConfigError unless heads, feed-forward width and layers divide over the layout."""
+    attention = architecture.attention
     stages = parallel.pipeline * parallel.virtual_pipeline
     for what, amount, over, key in (
-        ("attention heads", architecture.heads, parallel.tensor, "parallel.tensor"),
+        ("attention heads", attention.heads, parallel.tensor, "parallel.tensor"),
+        ("key-value heads", attention.groups, parallel.tensor, "parallel.tensor"),
         ("feed-forward columns", architecture.ffn, parallel.tensor, "parallel.tensor"),
         (
             "layers",
@@ -163,19 +200,22 @@ def build_chunks(
     mesh: Mesh,
     vocab_size: int,
 ) -> list[PolicyModel]:
-    """This rank's model chunks, uninitialised, on the mesh's device, in the asked precision."""
+    """This rank's model chunks, uninitialised, on the mesh's device, in the asked precision.
+
+    `vocab_size` is the tokenizer's. Raises ConfigError if the embedding has fewer rows, or for a
+    layout that does not divide the model.
+    """
     check_layout(architecture, parallel)
     config = _transformer_config(architecture, model, parallel)
-    multiple = model.vocab_multiple * parallel.tensor
-    padded = (vocab_size + multiple - 1) // multiple * multiple
+    vocab = _vocabulary(architecture, model, parallel, tokens=vocab_size)
     chunks = []
     for index in range(parallel.virtual_pipeline):
         chunk = index if parallel.virtual_pipeline > 1 else None
         built = PolicyModel(
             config,
             architecture,
-            real_vocab=vocab_size,
-            padded_vocab=padded,
+            vocab=vocab,
+            head=model.head,
             logprob_chunk=model.logprob_chunk,
             pre_process=mesh.pipeline.first and index == 0,
             post_process=mesh.pipeline.last and index == parallel.virtual_pipeline - 1,
@@ -185,11 +225,25 @@ def build_chunks(
     return chunks
 
 
+def _vocabulary(
+    architecture: Architecture, model: ModelConfig, parallel: ParallelConfig, *, tokens: int
+) -> Vocabulary:
+    rows = architecture.vocab or tokens
+    if tokens > rows:
+        raise ConfigError(
+            f"the tokenizer has {tokens} ids, and {architecture.name} embeds only {rows}. Use the "
+            "tokenizer that belongs to the model (tokenizer.path)."
+        )
+    multiple = model.vocab_multiple * parallel.tensor
+    return Vocabulary(real=tokens, rows=rows, padded=-(-rows // multiple) * multiple)
+
+
 def _in_precision(model: PolicyModel, dtype: torch.dtype) -> PolicyModel:
-    """`model` with trunk weights of `dtype` and an fp32 value head."""
+    """`model` with trunk weights of `dtype` and an fp32 head."""
     model.to(dtype)
-    if model.post_process:
-        model.value_head.float()
+    for name in HEADS:
+        if hasattr(model, name):
+            getattr(model, name).float()
     return model
 
 
@@ -202,11 +256,17 @@ def _transformer_config(
         num_layers=architecture.layers,
         hidden_size=architecture.hidden,
         ffn_hidden_size=architecture.ffn,
-        num_attention_heads=architecture.heads,
-        activation_func=functional.gelu if architecture.activation == "gelu" else functional.relu,
+        num_attention_heads=architecture.attention.heads,
+        num_query_groups=architecture.attention.groups,
+        kv_channels=architecture.attention.size,
+        activation_func=_ACTIVATIONS[architecture.activation],
+        gated_linear_unit=architecture.gated,
         add_bias_linear=architecture.bias,
-        layernorm_epsilon=architecture.norm_eps,
-        layer_norm_affine=architecture.norm_affine,
+        add_qkv_bias=architecture.attention.qkv_bias,
+        qk_layernorm=architecture.attention.qk_norm,
+        normalization="RMSNorm" if architecture.norm.kind == "rms" else "LayerNorm",
+        layernorm_epsilon=architecture.norm.eps,
+        architecture=architecture,
         hidden_dropout=model.dropout,
         attention_dropout=model.dropout,
         tensor_model_parallel_size=parallel.tensor,

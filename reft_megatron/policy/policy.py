@@ -19,12 +19,14 @@ from reft_megatron.config import Config
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import checkpoint
-from reft_megatron.policy.families import Architecture, find_architecture
+from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.generate import Generator
+from reft_megatron.policy.huggingface.load import load_folder
 from reft_megatron.policy.initialise import initialise
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.optimizer import build_optimizer, learning_rate
-from reft_megatron.policy.score import score
+from reft_megatron.policy.origin import architecture_of, identity
+from reft_megatron.policy.score import classify, score
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
 from reft_megatron.tokenizer import Tokenizer
@@ -39,12 +41,13 @@ class Policy:
     def __init__(
         self, config: Config, mesh: Mesh, tokenizer: Tokenizer, *, total_steps: int | None
     ) -> None:
-        """Build with random weights; `total_steps` None builds a frozen policy.
+        """Build with weights of `model.hf`, or random ones; `total_steps` None builds it frozen.
 
         `total_steps` is the number of optimizer steps the learning-rate schedule spans. Raises
-        ConfigError for an unknown preset or a layout that does not divide the model.
+        ConfigError for an unknown preset or a layout that does not divide the model, and
+        CheckpointError for a Hugging Face folder that does not hold such a model.
         """
-        self.architecture: Architecture = find_architecture(config.model.preset)
+        self.architecture: Architecture = architecture_of(config.model)
         self.mesh = mesh
         self.version = 0
         self._config = config
@@ -57,7 +60,7 @@ class Policy:
             mesh=mesh,
             vocab_size=tokenizer.vocab_size,
         )
-        initialise(self._chunks, self.architecture, seed=config.run.seed)
+        self._fill()
         self._optimizer: MegatronOptimizer | None = None
         self._wrapped: list[DistributedDataParallel] = []
         if total_steps is None:
@@ -93,6 +96,13 @@ class Policy:
         """
         return score(self._chunks, batches, self.mesh)
 
+    def classify(self, batches: Sequence[MicroBatch]) -> list[Tensor]:
+        """Scores of the classes wrong and right, fp32 [2], after each sequence's last token.
+
+        Filled on the last pipeline stage, empty elsewhere; needs `model.head=rerank`.
+        """
+        return classify(self._chunks, batches, self.mesh)
+
     def update(
         self, batches: Sequence[MicroBatch], *, loss: Loss, dropout: bool = False
     ) -> StepStats:
@@ -126,20 +136,35 @@ class Policy:
     def load(self, folder: Path, *, weights_only: bool) -> dict[str, Any]:
         """Restore from a checkpoint and return its `extra`.
 
-        `weights_only` takes the weights and nothing else (a start from another run). Raises
+        Any layout may have written it. `weights_only` takes the weights and nothing else (a start
+        from another run, or from Megatron-LM's torch_dist folder, whose `extra` is empty). Raises
         CheckpointError for a missing, damaged or foreign checkpoint, before anything is changed.
         """
-        meta = checkpoint.read_meta(folder, self.mesh)
-        checkpoint.check_identity(folder, meta, self._identity(), same_layout=not weights_only)
-        optimizer = None if weights_only else self._optimizer
-        checkpoint.load(folder, self._chunks, optimizer, mesh=self.mesh)
+        meta = checkpoint.load(
+            folder,
+            self._chunks,
+            self._optimizer,
+            mesh=self.mesh,
+            identity=self._identity(),
+            resume=not weights_only,
+        )
         if weights_only:
             if self._optimizer is not None:
                 # fp32 masters of a bf16 model follow the weights just read.
                 self._optimizer.reload_model_params()
         else:
             self.version = int(meta["version"])
-        return dict(meta["extra"])
+        return dict(meta.get("extra", {}))
+
+    def _fill(self) -> None:
+        """Initial weights: those of `model.hf`, drawn ones where it has none."""
+        model, seed = self._config.model, self._config.run.seed
+        drawn: frozenset[str] | None = None
+        if model.hf:
+            drawn = load_folder(
+                Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
+            )
+        initialise(self._chunks, self.architecture, seed=seed, only=drawn)
 
     def _make_trainable(self) -> None:
         config = self._config
@@ -165,10 +190,10 @@ class Policy:
         )
 
     def _identity(self) -> dict[str, Any]:
-        """What must agree between a checkpoint and the policy that reads it."""
+        """What a checkpoint is of; to resume from it all but the layout must agree."""
         parallel = self._config.parallel
         return {
-            "architecture": self.architecture.name,
+            "architecture": identity(self.architecture, rows=self._chunks[0].vocab.rows),
             "vocab_size": self._tokenizer.vocab_size,
             "tokenizer": self._tokenizer.fingerprint,
             "layout": {
@@ -176,7 +201,6 @@ class Policy:
                 "pipeline": parallel.pipeline,
                 "virtual_pipeline": parallel.virtual_pipeline,
                 "data": self.mesh.data.size,
-                "distributed_optimizer": parallel.distributed_optimizer,
-                "precision": self._config.model.precision,
             },
+            "precision": self._config.model.precision,
         }

@@ -1,4 +1,4 @@
-"""Scoring: log-probs, entropies and values of given tokens, without gradients.
+"""Scoring: log-probs, entropies and values of given tokens, or classes, without gradients.
 
 Owns one verb of the policy. Everything is aligned to the token it speaks about.
 """
@@ -16,7 +16,7 @@ from reft_megatron.policy.model import Head, PolicyModel
 from reft_megatron.policy.schedule import run_schedule
 from reft_megatron.rollouts.batch import MicroBatch, pick
 
-__all__ = ["SCORES", "score", "token_head"]
+__all__ = ["SCORES", "classify", "score", "token_head"]
 
 SCORES = ("logprobs", "values", "entropies")
 """What scoring yields, in the order of the head's stack."""
@@ -49,3 +49,23 @@ def score(
         for name, stacked in zip(SCORES, output, strict=True):
             rows[name].update(zip(batch.indices, pick(batch, stacked), strict=True))
     return {name: [found[i] for i in sorted(found)] for name, found in rows.items()}
+
+
+def classify(
+    chunks: Sequence[torch.nn.Module], batches: Sequence[MicroBatch], mesh: Mesh
+) -> list[Tensor]:
+    """fp32 [2] after each sequence's last token, by the sequences' indices; empty elsewhere.
+
+    The reranker's scores of wrong and right (transformers' sequence classification).
+    """
+    outputs = run_schedule(chunks, batches, mesh, head_of=_class_head, dropout=False)
+    rows: dict[int, Tensor] = {}
+    for batch, output in zip(batches, outputs, strict=bool(outputs)):
+        classes = zip(*(pick(batch, scores) for scores in output), strict=True)
+        last = [torch.stack([row[-1] for row in pair]) for pair in classes]
+        rows.update(zip(batch.indices, last, strict=True))
+    return [rows[i] for i in sorted(rows)]
+
+
+def _class_head(batch: MicroBatch) -> Head:
+    return lambda model, hidden: model.classes(hidden)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reft_megatron.config import Config
-from reft_megatron.policy import find_architecture
+from reft_megatron.policy import architecture_of
 
 __all__ = ["Room", "room_of"]
 
@@ -26,8 +26,8 @@ class Room:
 
 def room_of(config: Config, *, trained: bool) -> Room:
     """The room for sequences that are only generated, or also `trained` on."""
-    preset = config.model.preset
-    limits = {f"the positions of {preset}": find_architecture(preset).positions}
+    architecture = architecture_of(config.model)
+    limits = {f"the positions of {architecture.name}": architecture.positions}
     if trained:
         limits["optimizer.micro_batch_tokens"] = config.optimizer.micro_batch_tokens
     limit, tokens = min(limits.items(), key=lambda item: item[1])

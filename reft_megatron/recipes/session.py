@@ -25,7 +25,7 @@ from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
 from reft_megatron.log.report import write_run_report
-from reft_megatron.policy import Policy, StepStats, join, leave
+from reft_megatron.policy import Policy, StepStats, join, leave, tokenizer_path
 from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.continuation import changed_settings
 from reft_megatron.recipes.keeper import CheckpointKeeper
@@ -49,7 +49,7 @@ class Session:
         self.recipe = recipe
         self.folder = Path(config.run.dir) / config.run.name
         self.task = load_task(config.task)
-        self.tokenizer = load_tokenizer(config.tokenizer.path)
+        self.tokenizer = load_tokenizer(tokenizer_path(config))
         _make_folder(self.folder)
         self.mesh = join(
             config.parallel,

@@ -28,7 +28,7 @@ class Plain:
         """Final hidden states [L, H] of token ids [L]."""
         w = self.weights
         x = w["embedding.word_embeddings.weight"][tokens]
-        x = x + w["embedding.position_embeddings.weight"][: len(tokens)]
+        x = x + w["embedding.position_embeddings.weight"][2 : 2 + len(tokens)]  # OPT's offset
         for layer in range(LAYERS):
             before = self._norm(x, f"layers.self_attention.linear_qkv.layer_norm_/{layer}")
             x = x + self._attention(layer, before)

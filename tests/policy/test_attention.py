@@ -16,13 +16,16 @@ from reft_megatron.policy.attention import (
     Cached,
     CoreAttention,
     Packed,
+    Part,
+    Positioned,
     Prefill,
     Rectangle,
 )
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.model import _transformer_config
 
-HEADS, SIZE, LAYER = 4, 8, 1
+HEADS, SIZE = 4, 8
+PART = Part(layer=1, window=0)
 LENGTHS = (5, 1, 9, 3)
 
 
@@ -51,7 +54,7 @@ def draw(positions: int, rows: int, groups: int = HEADS) -> tuple[Tensor, Tensor
 def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
     qkv = draw(sum(LENGTHS) + tail, 1, groups)
     layout = Packed(LENGTHS, sum(LENGTHS) + tail, torch.device("cpu"))
-    out = layout.attend(*qkv, layer=LAYER, dropout=0.0)
+    out = layout.attend(*qkv, part=PART, dropout=0.0)
     assert out.shape == qkv[0].shape
     begin = 0
     for length in LENGTHS:
@@ -67,7 +70,7 @@ def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
 @pytest.mark.parametrize("groups", [HEADS, 2], ids=["own keys", "grouped keys"])
 def test_rectangles_attend_inside_each_row(groups: int):
     qkv = draw(9, len(LENGTHS), groups)
-    out = Rectangle().attend(*qkv, layer=LAYER, dropout=0.0)
+    out = Rectangle().attend(*qkv, part=PART, dropout=0.0)
     for row, length in enumerate(LENGTHS):
         wanted = plain(*(x[:length, row] for x in qkv))
         torch.testing.assert_close(out[:length, row], wanted)
@@ -82,7 +85,7 @@ def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
     cache = Cache(rows=5, positions=20, heads=groups, size=SIZE)
     rows = torch.tensor([4, 0, 2, 1])
     first = [qkv[i][:6, :3] for i in range(3)]
-    out = Prefill(cache, rows, torch.tensor(of_row)).attend(*first, layer=LAYER, dropout=0.0)
+    out = Prefill(cache, rows, torch.tensor(of_row)).attend(*first, part=PART, dropout=0.0)
     for prompt, length in enumerate(prompts):
         wanted = plain(*(x[:length, prompt] for x in first))
         torch.testing.assert_close(out[:length, prompt], wanted)
@@ -98,7 +101,7 @@ def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
             seen[i] = [
                 torch.cat([old, x[row][None]]) for old, x in zip(seen[i], fresh, strict=True)
             ]
-        out = Cached(cache, positions).attend(*(x[None] for x in fresh), layer=LAYER, dropout=0.0)
+        out = Cached(cache, positions).attend(*(x[None] for x in fresh), part=PART, dropout=0.0)
         for i, row in enumerate(rows):
             torch.testing.assert_close(out[0, row], plain(*seen[i])[-1])
 
@@ -106,16 +109,22 @@ def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
 def test_a_cache_keeps_the_rows_it_is_told():
     cache = Cache(rows=3, positions=2, heads=1, size=1)
     like = torch.zeros(1)
-    keys, _ = cache.layer(LAYER, like)
+    keys, _ = cache.layer(1, like)
     keys[:, 0, 0, 0] = torch.tensor([10.0, 11.0, 12.0])
     cache.keep(torch.tensor([2, 0]))
-    assert cache.layer(LAYER, like)[0][:, 0, 0, 0].tolist() == [12.0, 10.0]
-    assert cache.layer(LAYER + 1, like)[0].shape == (2, 1, 2, 1)
+    assert cache.layer(1, like)[0][:, 0, 0, 0].tolist() == [12.0, 10.0]
+    assert cache.layer(2, like)[0].shape == (2, 1, 2, 1)
 
 
 def config(dropout: float = 0.0):
     tiny = find_architecture("galactica-tiny")
     return _transformer_config(tiny, ModelConfig(dropout=dropout), ParallelConfig())
+
+
+def where() -> Positioned:
+    """A rectangle in a model without rotation."""
+    attention = find_architecture("galactica-tiny").attention
+    return Positioned(Rectangle(), torch.zeros(1, 1, dtype=torch.int64), attention)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +144,11 @@ def test_dropout_drops_in_training_only():
         attention_type="self",
     )
     qkv = draw(9, 2)
-    wanted = Rectangle().attend(*qkv, layer=LAYER, dropout=0.0).flatten(2)
-    runs = [core.train()(*qkv, None, attention_bias=Rectangle()) for _ in range(2)]
+    wanted = Rectangle().attend(*qkv, part=PART, dropout=0.0).flatten(2)
+    runs = [core.train()(*qkv, None, attention_bias=where()) for _ in range(2)]
     assert not torch.allclose(runs[0], wanted)
     assert not torch.allclose(runs[0], runs[1])
-    torch.testing.assert_close(core.eval()(*qkv, None, attention_bias=Rectangle()), wanted)
+    torch.testing.assert_close(core.eval()(*qkv, None, attention_bias=where()), wanted)
 
 
 def play_dropping() -> tuple[Tensor, float]:
@@ -151,7 +160,7 @@ def play_dropping() -> tuple[Tensor, float]:
         attn_mask_type=AttnMaskType.causal,
         attention_type="self",
     ).train()
-    out = core(*draw(9, mesh.tensor.size), None, attention_bias=Rectangle())
+    out = core(*draw(9, mesh.tensor.size), None, attention_bias=where())
     return out.detach(), torch.rand(()).item()
 
 

@@ -29,12 +29,12 @@ def test_the_norm_is_torchs_and_marked_for_sequence_parallelism():
 
 
 def test_the_norm_has_no_weights_where_the_family_has_none():
-    assert list(LayerNorm(config(norm_affine=False), 96).parameters()) == []
+    assert list(LayerNorm(config(norm=replace(TINY.norm, affine=False)), 96).parameters()) == []
 
 
 @pytest.mark.usefixtures("alone")
 def test_every_layer_has_our_parts():
-    spec = block_spec(config(), None)
+    spec = block_spec(config(), TINY, None)
     assert len(spec.layer_specs) == 4
     assert spec.layer_norm is LayerNorm
     for layer in spec.layer_specs:

@@ -1,0 +1,102 @@
+"""What a policy is made from: a preset, a Hugging Face folder, or a checkpoint.
+
+Owns the choice among them, and the files of a Hugging Face folder that travel with a model
+untouched (config.json, generation settings, tokenizer), from one checkpoint to the next and out
+again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reft_megatron.config import Config, ModelConfig
+from reft_megatron.errors import CheckpointError, ConfigError
+from reft_megatron.policy.families import (
+    Architecture,
+    find_architecture,
+    from_dict,
+    read_architecture,
+)
+from reft_megatron.tokenizer import tokenizer_files
+
+__all__ = ["FOLDER", "architecture_of", "identity", "tokenizer_path", "travelling_files"]
+
+FOLDER = "huggingface"
+"""Folder of a checkpoint that holds the files that travel."""
+
+_SETTINGS = ("config.json", "generation_config.json")
+_DEFAULT = "galactica-tiny"
+
+
+def architecture_of(model: ModelConfig) -> Architecture:
+    """The architecture that the settings ask for.
+
+    Raises ConfigError for an unknown preset or settings that contradict, CheckpointError for a
+    folder without a readable description.
+    """
+    named = [f"model.{name}" for name in ("preset", "hf") if getattr(model, name)]
+    if len(named) == 2 or (model.hf and model.load):
+        other = "model.preset" if model.preset else "model.load"
+        raise ConfigError(
+            f"model.hf={model.hf} and {other} are both set: each says what the model is. Set one "
+            "of them."
+        )
+    if model.hf:
+        return read_architecture(Path(model.hf))
+    if model.preset or not model.load:
+        return find_architecture(model.preset or _DEFAULT)
+    return _stored(Path(model.load))
+
+
+def identity(architecture: Architecture, *, rows: int) -> dict[str, Any]:
+    """What must agree between checkpoint and model: all but the name, with `rows` of embedding."""
+    return {**asdict(architecture), "name": "", "vocab": rows}
+
+
+def tokenizer_path(config: Config) -> str:
+    """`tokenizer.path`, or where the model comes from; empty if nothing says."""
+    if config.tokenizer.path:
+        return config.tokenizer.path
+    if config.model.hf:
+        return config.model.hf
+    folder = Path(config.model.load) / FOLDER
+    return str(folder) if config.model.load and folder.is_dir() else ""
+
+
+def travelling_files(config: Config) -> dict[str, bytes]:
+    """Content of each file that travels, by name: settings of the origin, and the tokenizer's.
+
+    Raises CheckpointError for a file that cannot be read.
+    """
+    model = config.model
+    origin = Path(model.hf) if model.hf else Path(model.load) / FOLDER if model.load else None
+    paths = {name: origin / name for name in _SETTINGS} if origin else {}
+    paths = {name: path for name, path in paths.items() if path.is_file()}
+    tokenizer = tokenizer_path(config)
+    if tokenizer:
+        paths.update(tokenizer_files(tokenizer))
+    try:
+        return {name: path.read_bytes() for name, path in paths.items()}
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {error.filename}, which travels with the model: {error.strerror}."
+        ) from None
+
+
+def _stored(folder: Path) -> Architecture:
+    try:
+        tree = json.loads((folder / "meta.json").read_text())["architecture"]
+        return from_dict({**tree, "name": tree["name"] or folder.name})
+    except OSError:
+        raise CheckpointError(
+            f"{folder} says nothing of its model: it has no readable meta.json. Point at a folder "
+            "written by a finished save, or name its architecture with model.preset."
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(
+            f"{folder / 'meta.json'} describes no model that is known. Name its architecture with "
+            "model.preset."
+        ) from None
