@@ -69,3 +69,8 @@ def test_steps_are_torchs_adamw(alone, fields, weights, distributed: bool, clip:
         np.testing.assert_allclose(
             tensor, copies[name].detach(), rtol=1e-5, atol=1e-7, err_msg=name
         )
+
+
+def test_torchs_adamw_takes_one_parameter_at_a_time(alone):
+    optimizer = open_policy(ONE)._optimizer
+    assert [group["foreach"] for group in optimizer.param_groups] == [False, False]
