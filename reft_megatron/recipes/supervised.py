@@ -39,12 +39,12 @@ class Document:
 def document(
     session: Session, given: str, learnt: str, *, name: str, given_weight: float = 0.0
 ) -> Document:
-    """`given`, then `learnt` and end-of-sequence (weight 1), tokenised apart (train_rl_reft.py).
+    """`given`, then its continuation `learnt` and end-of-sequence (weight 1), tokenised apart.
 
     Raises DataError, with `name`, if the model or a micro-batch cannot take it.
     """
     head = session.tokenizer.encode(given)
-    tail = [*session.tokenizer.encode(learnt), session.tokenizer.eos_id]
+    tail = [*session.tokenizer.encode_continuation(learnt), session.tokenizer.eos_id]
     room = room_of(session.config, trained=True)
     if len(head) + len(tail) > room.tokens:
         raise DataError(

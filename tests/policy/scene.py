@@ -49,6 +49,7 @@ TOKENIZER = Tokenizer(
     fingerprint="0123456789abcdef",
     special_ids=frozenset({EOS, PAD}),
     text_to_ids=lambda text: [int(word) for word in text.split()],
+    continuation_to_ids=lambda text: [int(word) for word in text.split()],
     ids_to_text=lambda ids: " ".join(map(str, ids)),
 )
 PPO = partial(ppo_loss, clip_range=0.2, value_coef=5.0)
@@ -99,6 +100,13 @@ def open_policy(layout: Layout, *overrides: str, total_steps: int | None = 8) ->
     policy = Policy(config, mesh, TOKENIZER, total_steps=total_steps)
     dress(policy)
     return policy
+
+
+def open_other(layout: Layout, *overrides: str) -> Policy:
+    """A policy with other random weights, and another random state, than the scene's."""
+    config = configure(layout, "run.seed=9", *overrides)
+    mesh = join(config.parallel, seed=9, timeout_s=300, threads=1)
+    return Policy(config, mesh, TOKENIZER, total_steps=8)
 
 
 # ---------------------------------------------------------------- weights

@@ -61,7 +61,8 @@ def judge(answerer: Answerer, *programs: str, finished: bool = True) -> Answers:
             sample=0,
             prompt_ids=np.zeros(1, np.int32),
             token_ids=np.array(
-                answerer._tokenizer.encode(program.format(answer=problem.answer)), np.int32
+                answerer._tokenizer.encode_continuation(program.format(answer=problem.answer)),
+                np.int32,
             ),
             logprobs=np.zeros(1, np.float32),
             finished=finished,

@@ -59,7 +59,8 @@ BAD = {
     "no tokenizer": (
         ("tokenizer.path=/nowhere/x.model",),
         "ConfigError: cannot read the tokenizer file /nowhere/x.model: No such file or directory; "
-        "set tokenizer.path to a sentencepiece .model or a Hugging Face tokenizer.json",
+        "set tokenizer.path to a sentencepiece .model, a Hugging Face tokenizer.json, or a folder "
+        "that holds one",
     ),
     "no such model": (
         ("model.preset=galactica-125",),

@@ -26,7 +26,7 @@ def play_by_hand(overrides: tuple[str, ...]) -> tuple[float, int]:
         for problem in session.task.problems("train"):
             given, learnt = session.task.supervised_text(problem)
             head = session.tokenizer.encode(given)
-            tail = [*session.tokenizer.encode(learnt), session.tokenizer.eos_id]
+            tail = [*session.tokenizer.encode_continuation(learnt), session.tokenizer.eos_id]
             tokens = np.array(head + tail)
             batch = lay_out(
                 [0], [len(tokens)], tokens=[tokens], fields={}, pad_id=0, packed=False,
@@ -52,7 +52,7 @@ def play_documents(overrides: tuple[str, ...]) -> tuple[list[Document], list[lis
     with Session(config, "sft") as session:
         made = [document(session, "ab", "cde", name="x", given_weight=w) for w in (0.0, 0.25)]
         coder = session.tokenizer
-        return made, [coder.encode("ab"), [*coder.encode("cde"), coder.eos_id]]
+        return made, [coder.encode("ab"), [*coder.encode_continuation("cde"), coder.eos_id]]
 
 
 def test_a_document_is_cut_and_weighed(launch: Launcher, ranks: Ranks) -> None:
