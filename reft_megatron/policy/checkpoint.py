@@ -1,9 +1,9 @@
 """Checkpoints: sharded, checked, and never half-written under their final name.
 
-Owns the folder format: `weights/` (Megatron's distributed checkpoint, readable at any layout),
-`state/rank_<r>.pt` (the rank's share of the optimizer and its random state, bit for bit, for the
-same layout), `meta.json`, and `manifest.json` with the size and SHA-256 of every file, written
-last. All of it is made in a folder of a temporary name that is then renamed.
+Owns the folder format: `weights/` and `optimizer/` (Megatron's torch_dist, readable at any layout),
+`random/rank_<r>.pt` (the rank's random state, for the same layout), `meta.json`, and
+`manifest.json` with the size and SHA-256 of every file, written last. All of it is made in a folder
+of a temporary name that is then renamed. Weights are also read from a checkpoint of Megatron-LM.
 """
 
 from __future__ import annotations
@@ -16,29 +16,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from megatron.core import dist_checkpointing, tensor_parallel
-from megatron.core.dist_checkpointing.strategies.torch import (
-    MCoreSavePlanner,
-    TorchDistSaveShardedStrategy,
-    _replace_state_dict_keys_with_sharded_keys,
-    mcore_to_pyt_state_dict,
-)
+from megatron.core import tensor_parallel
+from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTensorFactory
 from megatron.core.optimizer import MegatronOptimizer
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
-from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.files import sync, write_whole
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy import device as devices
-from reft_megatron.policy.model import PolicyModel
+from reft_megatron.policy import optimizer_state, torch_dist
+from reft_megatron.policy.model import HEADS, PolicyModel
 
 __all__ = ["check_identity", "load", "read_meta", "save"]
 
 _MANIFEST = "manifest.json"
-_RESERVE = "reserve"
-_RESERVED = 1 << 20
+_WEIGHTS, _OPTIMIZER, _RANDOM = "weights", "optimizer", "random"
+_HEADS = tuple(f"{name}." for name in HEADS)
+"""In the keys of what a checkpoint may lack."""
+_BESIDES = ("optimizer.", *_HEADS)
+"""In the keys of what a checkpoint may have besides: another head, Megatron-LM's optimizer."""
 
 
 def save(
@@ -55,18 +51,20 @@ def save(
     exist, and earlier checkpoints are untouched.
     """
     partial = folder.with_name(folder.name + ".partial")
-    _agree(_prepare(partial) if mesh.main else "", partial, mesh, what="begun")
-    failure = ""
+    rooms = [_WEIGHTS] if optimizer is None else [_WEIGHTS, _OPTIMIZER]
+    _agree(_prepare(partial, rooms) if mesh.main else "", partial, mesh, what="begun")
+    weights = {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
+    failure = torch_dist.write(weights, partial / _WEIGHTS, mesh)
+    _agree(failure, partial, mesh, what="written")
+    if optimizer is not None:
+        state = optimizer_state.collect(chunks, optimizer, mesh)
+        failure = torch_dist.write(state, partial / _OPTIMIZER, mesh)
+        _agree(failure, partial, mesh, what="written")
     try:
-        dist_checkpointing.save(_weights(chunks), str(partial / "weights"), _InProcess())
-        state = {"rng": _rng_state(), "optimizer": _optimizer_state(optimizer)}
-        torch.save(state, partial / "state" / f"rank_{mesh.world.rank}.pt")
+        torch.save(_random_state(), _random(partial, mesh))
         if mesh.main:
             (partial / "meta.json").write_text(json.dumps(meta, indent=1, default=str))
-    except CheckpointException as error:
-        # torch's, which every rank gets if one of them could not write its weights.
-        failure = ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
-    except (OSError, RuntimeError, dist_checkpointing.core.CheckpointingException) as error:
+    except (OSError, RuntimeError) as error:
         failure = f"rank {mesh.world.rank}: {error}"
     _agree(failure, partial, mesh, what="written")
     digests, failure = _digests(partial, mesh)
@@ -103,16 +101,18 @@ def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
 
 
 def check_identity(
-    folder: Path, meta: dict[str, Any], wanted: dict[str, Any], *, same_layout: bool
+    folder: Path, meta: dict[str, Any], wanted: dict[str, Any], *, resume: bool
 ) -> None:
-    """CheckpointError unless the checkpoint holds the `wanted` model (and layout, if asked)."""
-    keys = ["architecture", "vocab_size", "tokenizer", *(["layout"] if same_layout else [])]
-    for key in keys:
-        if meta[key] != wanted[key]:
+    """CheckpointError unless the checkpoint holds the `wanted` model (as trained, to resume)."""
+    for key in ("vocab_size", "tokenizer", "architecture", *(["precision"] if resume else [])):
+        saved, asked = meta.get(key), wanted[key]
+        if saved != asked:
+            if isinstance(saved, dict) and isinstance(asked, dict):
+                differing = [name for name in asked if saved.get(name) != asked[name]]
+                saved, asked = ({n: tree.get(n) for n in differing} for tree in (saved, asked))
             raise CheckpointError(
-                f"{folder} was written for {key} {meta[key]!r}, but this run has "
-                f"{wanted[key]!r}. Use the settings of the run that wrote it, or another "
-                "checkpoint."
+                f"{folder} was written for {key} {saved!r}, but this run has {asked!r}. Use the "
+                "settings of the run that wrote it, or another checkpoint."
             )
 
 
@@ -123,83 +123,97 @@ def load(
     optimizer: MegatronOptimizer | None,
     *,
     mesh: Mesh,
-) -> None:
-    """Read weights, and with `optimizer` its state and this rank's random state too."""
-    weights = dist_checkpointing.load(_weights(chunks), str(folder / "weights"))
+    identity: dict[str, Any],
+    resume: bool,
+) -> dict[str, Any]:
+    """Read a checkpoint, at any layout, and return its `meta.json`; every rank calls.
+
+    To `resume` takes the state of `optimizer`, and this rank's random state if the layout is the
+    one that wrote it; otherwise the weights alone, which may be Megatron-LM's (its meta is {}).
+    Raises CheckpointError on every rank, before anything is changed, for a checkpoint that is
+    missing, damaged or not of this model.
+    """
+    foreign = None if resume else _find_megatron(folder, mesh)
+    if foreign is not None:
+        _load_weights(foreign, chunks, mesh)
+        return {}
+    meta = read_meta(folder, mesh)
+    check_identity(folder, meta, identity, resume=resume)
+    if not resume or optimizer is None:
+        _load_weights(folder / _WEIGHTS, chunks, mesh)
+        return meta
+    state = optimizer_state.room(chunks, optimizer, mesh)
+    torch_dist.check(state, folder / _OPTIMIZER, mesh, rows=chunks[0].shard.real)
+    _load_weights(folder / _WEIGHTS, chunks, mesh)
+    found = torch_dist.read(state, folder / _OPTIMIZER, mesh)
+    optimizer_state.restore(chunks, optimizer, found, mesh=mesh)
+    if meta["layout"] == identity["layout"]:
+        # Random states must stay on the host.
+        saved = torch.load(_random(folder, mesh), map_location="cpu", weights_only=True)
+        _set_random_state(saved)
+    return meta
+
+
+def _find_megatron(folder: Path, mesh: Mesh) -> Path | None:
+    """The torch_dist folder that Megatron-LM wrote as `folder`, or into it as the latest one.
+
+    None if `folder` is neither; the same on every rank.
+    """
+    found = None
+    latest = folder / "latest_checkpointed_iteration.txt"
+    if mesh.main and latest.is_file():
+        name = latest.read_text().strip()
+        found = folder / (f"iter_{int(name):07d}" if name.isdecimal() else name)
+    elif mesh.main and (folder / "metadata.json").is_file():
+        found = folder
+    return mesh.world.broadcast_object(found)
+
+
+def _load_weights(folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh) -> None:
+    """Read weights from a torch_dist folder. Heads that it lacks stay as they are."""
+    wanted = {
+        f"{index}/{name}": part
+        for index, chunk in enumerate(chunks)
+        for name, part in chunk.sharded_state_dict().items()
+        if isinstance(part, ShardedTensor | ShardedTensorFactory)
+    }
+    stored = torch_dist.check(
+        wanted, folder, mesh, rows=chunks[0].shard.real, optional=_HEADS, ignored=_BESIDES
+    )
+    there = {
+        name: part
+        for name, part in wanted.items()
+        if part.key in stored or not part.key.startswith(_HEADS)
+    }
+    found = torch_dist.read(there, folder, mesh)
     for index, chunk in enumerate(chunks):
-        chunk.load_state_dict(weights[f"model{index}"])
-    if optimizer is not None:
-        path = folder / "state" / f"rank_{mesh.world.rank}.pt"
-        # Random states must stay on the host; the optimizer moves what belongs on its device.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        _load_optimizer_state(optimizer, state["optimizer"])
-        _set_rng_state(state["rng"])
+        prefix = f"{index}/"
+        own = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in found.items()
+            if name.startswith(prefix)
+        }
+        # They were read in place; what a factory put together was not.
+        chunk.load_state_dict(own, strict=False)
 
 
-class _InProcess(TorchDistSaveShardedStrategy):
-    """Megatron's torch_dist format, written by this process.
-
-    Megatron's own writer starts two helper processes a rank, each importing everything anew: half a
-    minute for a checkpoint of a second on a small machine.
-    """
-
-    def __init__(self) -> None:
-        super().__init__("torch_dist", 1)
-
-    def save(self, sharded_state_dict: dict[str, Any], checkpoint_dir: str | Path) -> None:
-        """Write the sharded tensors of `sharded_state_dict`."""
-        flat, _, _ = _replace_state_dict_keys_with_sharded_keys(
-            sharded_state_dict, self.keep_only_main_replica
-        )
-        save_state_dict(
-            mcore_to_pyt_state_dict(flat, False),
-            storage_writer=FileSystemWriter(checkpoint_dir),
-            planner=MCoreSavePlanner(
-                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
-            ),
-        )
-        (Path(checkpoint_dir).parent / _RESERVE).unlink(missing_ok=True)
-
-
-def _prepare(partial: Path) -> str:
-    """Make the folder to write into; returns what went wrong, or nothing.
-
-    On the main rank Megatron writes small files of its own, one before the weights and one after
-    them; if that failed, the other ranks would wait for ever. So a full disk must show earlier, and
-    room for the second is held meanwhile.
-    """
+def _prepare(partial: Path, rooms: Sequence[str]) -> str:
+    """Make the folder to write into; returns what went wrong, or nothing."""
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / "weights").mkdir(parents=True)
-        (partial / "state").mkdir()
-        (partial / _RESERVE).write_bytes(bytes(_RESERVED))
+        for name in rooms:
+            torch_dist.hold_room(partial / name)
+        (partial / _RANDOM).mkdir()
     except OSError as error:
         return str(error)
     return ""
 
 
-def _weights(chunks: Sequence[PolicyModel]) -> dict[str, Any]:
-    return {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
+def _random(folder: Path, mesh: Mesh) -> Path:
+    return folder / _RANDOM / f"rank_{mesh.world.rank}.pt"
 
 
-def _optimizer_state(optimizer: MegatronOptimizer | None) -> dict[str, Any]:
-    """Moments, step counts and fp32 masters of this rank's share."""
-    if optimizer is None:
-        return {}
-    inner = optimizer.optimizer
-    masters = [p.detach() for group in inner.param_groups for p in group["params"]]
-    return {"masters": masters, "inner": inner.state_dict()}
-
-
-def _load_optimizer_state(optimizer: MegatronOptimizer, state: dict[str, Any]) -> None:
-    inner = optimizer.optimizer
-    inner.load_state_dict(state["inner"])
-    masters = [p for group in inner.param_groups for p in group["params"]]
-    for master, saved in zip(masters, state["masters"], strict=True):
-        master.copy_(saved)
-
-
-def _rng_state() -> dict[str, Any]:
+def _random_state() -> dict[str, Any]:
     return {
         "cpu": torch.get_rng_state(),
         "device": devices.rng_state(),
@@ -207,7 +221,7 @@ def _rng_state() -> dict[str, Any]:
     }
 
 
-def _set_rng_state(state: dict[str, Any]) -> None:
+def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     devices.set_rng_state(state["device"])
     tensor_parallel.get_cuda_rng_tracker().set_states(state["tracker"])
@@ -247,8 +261,8 @@ def _digests(partial: Path, mesh: Mesh) -> tuple[dict[str, list[Any]], str]:
 def _publish(partial: Path, folder: Path, digests: dict[str, list[Any]]) -> str:
     """Write the manifest and rename; returns what went wrong, or nothing."""
     try:
-        for inner in ("weights", "state"):
-            sync(partial / inner)
+        for inner in partial.iterdir():
+            sync(inner)
         write_whole(partial / _MANIFEST, json.dumps({"files": digests}, indent=1))
         partial.rename(folder)
         sync(folder.parent)

@@ -1,0 +1,176 @@
+"""Training goes on at another layout: the same state bit for bit, the same losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from megatron.core import dist_checkpointing
+
+from reft_megatron.policy import Policy
+from reft_megatron.policy.optimizer_state import _set_steps, _steps
+from tests.policy.scene import LAYOUTS, PPO, VOCAB, Layout, make_batches, open_other, open_policy
+
+BEFORE, AFTER = 3, 5
+"""Steps before the checkpoint, and after it."""
+ON, OFF = (f"parallel.distributed_optimizer={shared}" for shared in ("true", "false"))
+BF16 = "model.precision=bf16"
+
+
+def train(policy: Policy, fields: Any, steps: int) -> list[float]:
+    """The loss of each step."""
+    batches = make_batches(policy, fields)
+    return [policy.update(batches, loss=PPO).loss for _ in range(steps)]
+
+
+def play_whole(layout: Layout, fields: Any, folder: Path, *overrides: str) -> list[float]:
+    """Train, save, train on; the losses from there."""
+    policy = open_policy(layout, *overrides)
+    train(policy, fields, BEFORE)
+    policy.save(folder, extra={})
+    return train(policy, fields, AFTER)
+
+
+def play_resumed(
+    layout: Layout, fields: Any, read: Path, written: Path, *overrides: str
+) -> list[float]:
+    """Go on from a checkpoint, and write it again before."""
+    policy = open_other(layout, *overrides)
+    policy.load(read, weights_only=False)
+    assert policy.version == BEFORE
+    policy.save(written, extra={})
+    return train(policy, fields, AFTER)
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a checkpoint, whole, padded rows apart, which must be zero."""
+    found = {}
+    for room in ("weights", "optimizer"):
+        for key, tensor in dist_checkpointing.load_plain_tensors(str(folder / room)).items():
+            found[key] = tensor[:VOCAB] if "word_embeddings" in key else tensor
+            assert not tensor[len(found[key]) :].any(), key
+    return found
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    """Bit for bit."""
+    one, two = tensors(folder), tensors(other)
+    assert one.keys() == two.keys()
+    assert [key for key in one if not torch.equal(one[key], two[key])] == []
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def whole(ranks, fields, runs):
+    """Writer and settings -> the checkpoint's folder and the losses after it."""
+
+    def run(name: str, *overrides: str) -> tuple[Path, list[float]]:
+        folder = runs / "-".join([name, *(text.split("=")[1] for text in overrides)])
+        layout = LAYOUTS[name]
+        # The same call twice is played once.
+        return folder, ranks(layout.world, play_whole, layout, fields, folder, *overrides)[0]
+
+    return run
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize(
+    ("writer", "reader", "settings"),
+    [
+        ("tp2-pp2", "dp2", (ON, ON)),
+        ("tp2-pp2", "dp2", (OFF, OFF)),
+        ("dp2", "tp2-pp2", (ON, ON)),
+        ("dp2", "tp2-pp2", (OFF, OFF)),
+        ("dp2", "pp2-vpp2", (ON, OFF)),
+        ("tp2-pp2", "tp2-dp2", (OFF, ON)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(x[31:] for x in value),
+)
+def test_a_run_goes_on_at_another_layout(
+    ranks, alone, fields, whole, tmp_path, *, writer, reader, settings
+):
+    folder, losses = whole(writer, settings[0])
+    layout = LAYOUTS[reader]
+    again = tmp_path / "again"
+    resumed = ranks(layout.world, play_resumed, layout, fields, folder, again, settings[1])
+    assert len(losses) == AFTER
+    assert resumed == [resumed[0]] * layout.world
+    worst = np.max(np.abs(np.array(resumed[0]) / np.array(losses) - 1))
+    print(f"{writer} -> {reader}, {settings}: worst relative difference {worst:.1e}")
+    assert worst < 1e-5
+    assert_same(folder, again)
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize(("writer", "reader"), [("tp2-pp2", "dp2"), ("dp2", "tp2-pp2")])
+def test_a_bf16_run_goes_on_at_another_layout(
+    ranks, alone, fields, whole, tmp_path, writer: str, reader: str
+):
+    folder, losses = whole(writer, BF16)
+    layout = LAYOUTS[reader]
+    again = tmp_path / "again"
+    resumed = ranks(layout.world, play_resumed, layout, fields, folder, again, BF16)
+    worst = np.max(np.abs(np.array(resumed[0]) / np.array(losses) - 1))
+    print(f"{writer} -> {reader}, bf16: worst relative difference {worst:.1e}")
+    assert worst < 2**-6
+    assert_same(folder, again)
+
+
+@pytest.mark.megatron
+def test_sharing_does_not_show(alone, whole):
+    """The moments that two data ranks share are those that each of them has whole."""
+    (shared, losses), (unshared, its_losses) = whole("dp2", ON), whole("dp2", OFF)
+    assert losses == its_losses
+    assert_same(shared, unshared)
+
+
+@pytest.mark.megatron
+def test_what_is_kept(alone, whole):
+    folder, _ = whole("dp2", BF16)
+    found = tensors(folder)
+    weights = {key for key in found if not key.startswith("optimizer.")}
+    state = {key.removeprefix("optimizer.state."): found[key] for key in found.keys() - weights}
+    assert state.pop("step").tolist() == [BEFORE]
+    kinds = {
+        kind: {k.partition(".")[2] for k in state if k.startswith(f"{kind}.")}
+        for kind in ("exp_avg", "exp_avg_sq", "fp32_param")
+    }
+    heads = {"value_head.weight", "value_head.bias"}
+    assert kinds == {"exp_avg": weights, "exp_avg_sq": weights, "fp32_param": weights - heads}
+    for key, tensor in state.items():
+        assert tensor.dtype == torch.float32
+        assert tensor.any(), key
+    for key in weights - heads:
+        assert found[key].dtype == torch.bfloat16
+        assert torch.equal(state[f"fp32_param.{key}"].bfloat16(), found[key])
+
+
+def test_before_the_first_step(alone, fields, tmp_path):
+    folder = tmp_path / "ckpt"
+    policy = open_policy(LAYOUTS["1"])
+    policy.save(folder, extra={})
+    other = open_other(LAYOUTS["1"])
+    other.load(folder, weights_only=False)
+    assert train(other, fields, 3) == train(policy, fields, 3)
+
+
+class GroupCount(torch.optim.SGD):
+    """Counts steps as fused optimizers do."""
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, GroupCount])
+def test_steps_are_counted_where_the_optimizer_does(kind):
+    weight = torch.nn.Parameter(torch.ones(2))
+    inner = kind([weight], lr=0.1)
+    assert _steps(inner) == 0
+    inner.state[weight]["exp_avg"] = torch.zeros(2)
+    _set_steps(inner, 7)
+    assert _steps(inner) == 7
+    assert ("step" in inner.state[weight]) == (kind is torch.optim.AdamW)
