@@ -1,17 +1,15 @@
 """Checkpoints: sharded, checked, and never half-written under their final name.
 
 Owns the folder format: `weights/` and `optimizer/` (Megatron's torch_dist, readable at any layout),
-`random/rank_<r>.pt` (the rank's random state, for the same layout), `meta.json`, and
-`manifest.json` with the size and SHA-256 of every file, written last. All of it is made in a folder
-of a temporary name that is then renamed. Weights are also read from a checkpoint of Megatron-LM.
+`random/rank_<r>.pt` (the rank's random state, for the same layout), `huggingface/` (files that
+travel with the model), `meta.json`, and the manifest of a `Draft`. Weights are also read from a
+checkpoint of Megatron-LM.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,15 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTenso
 from megatron.core.optimizer import MegatronOptimizer
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.files import sync, write_whole
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy import device as devices
 from reft_megatron.policy import optimizer_state, torch_dist
+from reft_megatron.policy.draft import Draft, check_manifest
 from reft_megatron.policy.model import HEADS, PolicyModel
+from reft_megatron.policy.origin import FOLDER
 
 __all__ = ["check_identity", "load", "read_meta", "save"]
 
-_MANIFEST = "manifest.json"
 _WEIGHTS, _OPTIMIZER, _RANDOM = "weights", "optimizer", "random"
 _HEADS = tuple(f"{name}." for name in HEADS)
 """In the keys of what a checkpoint may lack."""
@@ -44,59 +42,39 @@ def save(
     *,
     mesh: Mesh,
     meta: dict[str, Any],
+    files: Mapping[str, bytes],
 ) -> None:
     """Write a checkpoint to `folder`, which must not exist; every rank calls.
 
+    `files` travel along: those of a Hugging Face folder that are no weights, by name.
     Raises CheckpointError on every rank if any of them could not write; `folder` then does not
     exist, and earlier checkpoints are untouched.
     """
-    partial = folder.with_name(folder.name + ".partial")
-    rooms = [_WEIGHTS] if optimizer is None else [_WEIGHTS, _OPTIMIZER]
-    _agree(_prepare(partial, rooms) if mesh.main else "", partial, mesh, what="begun")
+    draft = Draft(folder, mesh.world)
+    with draft.step("begun"):
+        if mesh.main:
+            for name in [_WEIGHTS] if optimizer is None else [_WEIGHTS, _OPTIMIZER]:
+                torch_dist.hold_room(draft.path / name)
+            (draft.path / _RANDOM).mkdir()
     weights = {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
-    failure = torch_dist.write(weights, partial / _WEIGHTS, mesh)
-    _agree(failure, partial, mesh, what="written")
+    with draft.step("written"):
+        torch_dist.write(weights, draft.path / _WEIGHTS)
     if optimizer is not None:
         state = optimizer_state.collect(chunks, optimizer, mesh)
-        failure = torch_dist.write(state, partial / _OPTIMIZER, mesh)
-        _agree(failure, partial, mesh, what="written")
-    try:
-        torch.save(_random_state(), _random(partial, mesh))
+        with draft.step("written"):
+            torch_dist.write(state, draft.path / _OPTIMIZER)
+    with draft.step("written"):
+        torch.save(_random_state(), _random(draft.path, mesh))
         if mesh.main:
-            (partial / "meta.json").write_text(json.dumps(meta, indent=1, default=str))
-    except (OSError, RuntimeError) as error:
-        failure = f"rank {mesh.world.rank}: {error}"
-    _agree(failure, partial, mesh, what="written")
-    digests, failure = _digests(partial, mesh)
-    _agree(failure, partial, mesh, what="read back")
-    if mesh.main:
-        failure = _publish(partial, folder, digests)
-    _agree(failure, partial, mesh, what="published")
+            draft.put("meta.json", json.dumps(meta, indent=1, default=str).encode())
+            for name, content in files.items():
+                draft.put(f"{FOLDER}/{name}", content)
+    draft.publish()
 
 
 def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
     """The `meta.json` of a complete, undamaged checkpoint; CheckpointError on every rank if not."""
-    failure = ""
-    manifest: dict[str, list[Any]] = {}
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError):
-        failure = (
-            f"{folder} is not a complete checkpoint: it has no readable {_MANIFEST}. "
-            "Point at a folder written by a finished save."
-        )
-    names = sorted(manifest)
-    for name in names[mesh.world.rank :: mesh.world.size]:
-        try:
-            if _digest(folder / name) != manifest[name]:
-                failure = f"{folder} is damaged: {name} differs from its checksum. Use another one."
-        except FileNotFoundError:
-            failure = f"{folder} is damaged: {name} is missing. Use another checkpoint."
-        except OSError as error:
-            failure = f"cannot read {folder / name}: {error.strerror}. Use another checkpoint."
-    failures = [text for text in mesh.world.gather_objects(failure) if text]
-    if failures:
-        raise CheckpointError(failures[0])
+    check_manifest(folder, mesh.world)
     return json.loads((folder / "meta.json").read_text())
 
 
@@ -197,18 +175,6 @@ def _load_weights(folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh) -> No
         chunk.load_state_dict(own, strict=False)
 
 
-def _prepare(partial: Path, rooms: Sequence[str]) -> str:
-    """Make the folder to write into; returns what went wrong, or nothing."""
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        for name in rooms:
-            torch_dist.hold_room(partial / name)
-        (partial / _RANDOM).mkdir()
-    except OSError as error:
-        return str(error)
-    return ""
-
-
 def _random(folder: Path, mesh: Mesh) -> Path:
     return folder / _RANDOM / f"rank_{mesh.world.rank}.pt"
 
@@ -225,53 +191,3 @@ def _set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     devices.set_rng_state(state["device"])
     tensor_parallel.get_cuda_rng_tracker().set_states(state["tracker"])
-
-
-def _agree(failure: str, partial: Path, mesh: Mesh, *, what: str) -> None:
-    """Raise on every rank if any of them failed, with the partial folder removed."""
-    failures = [text for text in mesh.world.gather_objects(failure) if text]
-    if failures:
-        if mesh.main:
-            shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(
-            f"the checkpoint could not be {what}: {failures[0]}. Earlier checkpoints are "
-            "untouched; free disk space or choose another run.dir."
-        )
-
-
-def _digests(partial: Path, mesh: Mesh) -> tuple[dict[str, list[Any]], str]:
-    """{relative name: [size, SHA-256]} of every file, now durable; and what went wrong here.
-
-    Ranks share the reading. The main rank's list counts: on a network file system another node may
-    not see all names yet.
-    """
-    found = sorted(str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file())
-    names = mesh.world.broadcast_object(found)
-    mine, failure = {}, ""
-    try:
-        for name in names[mesh.world.rank :: mesh.world.size]:
-            mine[name] = _digest(partial / name)
-            sync(partial / name)
-    except OSError as error:
-        failure = f"rank {mesh.world.rank}: {error}"
-    parts = mesh.world.gather_objects(mine)
-    return {name: entry for part in parts for name, entry in part.items()}, failure
-
-
-def _publish(partial: Path, folder: Path, digests: dict[str, list[Any]]) -> str:
-    """Write the manifest and rename; returns what went wrong, or nothing."""
-    try:
-        for inner in partial.iterdir():
-            sync(inner)
-        write_whole(partial / _MANIFEST, json.dumps({"files": digests}, indent=1))
-        partial.rename(folder)
-        sync(folder.parent)
-    except OSError as error:
-        return str(error)
-    return ""
-
-
-def _digest(path: Path) -> list[Any]:
-    """[size, SHA-256] of a file."""
-    with path.open("rb") as file:
-        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]

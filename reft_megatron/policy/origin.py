@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,14 @@ from reft_megatron.policy.families import (
 )
 from reft_megatron.tokenizer import tokenizer_files
 
-__all__ = ["FOLDER", "architecture_of", "identity", "tokenizer_path", "travelling_files"]
+__all__ = [
+    "FOLDER",
+    "architecture_of",
+    "folder_files",
+    "identity",
+    "tokenizer_path",
+    "travelling_files",
+]
 
 FOLDER = "huggingface"
 """Folder of a checkpoint that holds the files that travel."""
@@ -72,12 +80,24 @@ def travelling_files(config: Config) -> dict[str, bytes]:
     Raises CheckpointError for a file that cannot be read.
     """
     model = config.model
-    origin = Path(model.hf) if model.hf else Path(model.load) / FOLDER if model.load else None
-    paths = {name: origin / name for name in _SETTINGS} if origin else {}
-    paths = {name: path for name, path in paths.items() if path.is_file()}
-    tokenizer = tokenizer_path(config)
-    if tokenizer:
-        paths.update(tokenizer_files(tokenizer))
+    found: dict[str, bytes] = {}
+    if model.hf:
+        found = folder_files(Path(model.hf))
+    elif model.load and (Path(model.load) / FOLDER).is_dir():
+        found = folder_files(Path(model.load) / FOLDER)
+    if config.tokenizer.path:
+        tokenizer = tokenizer_files(config.tokenizer.path)
+        found = {name: found[name] for name in _SETTINGS if name in found} | _read(tokenizer)
+    return found
+
+
+def folder_files(folder: Path) -> dict[str, bytes]:
+    """Content of each file of a Hugging Face folder that travels, by name."""
+    settings = {name: folder / name for name in _SETTINGS if (folder / name).is_file()}
+    return _read({**settings, **tokenizer_files(folder)})
+
+
+def _read(paths: Mapping[str, Path]) -> dict[str, bytes]:
     try:
         return {name: path.read_bytes() for name, path in paths.items()}
     except OSError as error:

@@ -21,11 +21,11 @@ from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import checkpoint
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.generate import Generator
-from reft_megatron.policy.huggingface.load import load_folder
+from reft_megatron.policy.huggingface import load_folder
 from reft_megatron.policy.initialise import initialise
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.optimizer import build_optimizer, learning_rate
-from reft_megatron.policy.origin import architecture_of, identity
+from reft_megatron.policy.origin import architecture_of, identity, travelling_files
 from reft_megatron.policy.score import classify, score
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
@@ -53,6 +53,7 @@ class Policy:
         self._config = config
         self._tokenizer = tokenizer
         self._total_steps = total_steps
+        self._files = travelling_files(config)
         self._chunks: list[PolicyModel] = build_chunks(
             self.architecture,
             config.model,
@@ -131,6 +132,7 @@ class Policy:
             self._optimizer,
             mesh=self.mesh,
             meta={**self._identity(), "version": self.version, "extra": extra},
+            files=self._files,
         )
 
     def load(self, folder: Path, *, weights_only: bool) -> dict[str, Any]:

@@ -55,19 +55,12 @@ def hold_room(folder: Path) -> None:
     _reserve(folder).write_bytes(bytes(_RESERVED))
 
 
-def write(content: dict[str, Any], folder: Path, mesh: Mesh) -> str:
+def write(content: dict[str, Any], folder: Path) -> None:
     """Write the sharded tensors of `content` into `folder`, which is empty; every rank calls.
 
-    Returns what went wrong, or nothing.
+    Raises OSError, RuntimeError or torch's CheckpointException, not on every rank.
     """
-    try:
-        dist_checkpointing.save(content, str(folder), _InProcess())
-    except CheckpointException as error:
-        # torch's, which every rank gets if one of them could not write its tensors.
-        return ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
-    except (OSError, RuntimeError, CheckpointingException) as error:
-        return f"rank {mesh.world.rank}: {error}"
-    return ""
+    dist_checkpointing.save(content, str(folder), _InProcess())
 
 
 def check(

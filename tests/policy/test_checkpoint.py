@@ -241,9 +241,8 @@ def test_an_existing_checkpoint_is_never_overwritten(saved: Path):
         open_other(ONE).save(saved, extra={})
     partial = saved.with_name("ckpt.partial")
     assert str(caught.value) == (
-        "the checkpoint could not be published: [Errno 39] Directory not empty: "
-        f"'{partial}' -> '{saved}'. Earlier checkpoints are untouched; free disk space or choose "
-        "another run.dir."
+        f"the checkpoint could not be begun: {saved} exists already. Earlier checkpoints are "
+        "untouched; free disk space or choose another folder."
     )
     assert snapshot(saved) == before
     assert not partial.exists()
@@ -292,7 +291,7 @@ def test_no_room_is_told_on_every_rank(ranks, tmp_path: Path, *, name, limit, wh
     head, _, tail = messages[0].partition(". Earlier checkpoints")
     assert head.startswith(f"the checkpoint could not be {what}")
     assert "\n" not in head
-    assert tail == " are untouched; free disk space or choose another run.dir."
+    assert tail == " are untouched; free disk space or choose another folder."
     assert sorted(p.name for p in tmp_path.iterdir()) == ["first", "third"]
 
 
@@ -312,9 +311,9 @@ def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path
     assert (
         ranks(2, play_no_folder, LAYOUTS["tp2"], place)
         == [
-            f"the checkpoint could not be begun: [Errno 20] Not a directory: "
-            f"'{place}.partial/weights'. Earlier checkpoints are untouched; free disk space or "
-            "choose another run.dir."
+            f"the checkpoint could not be begun: rank 0: [Errno 20] Not a directory: "
+            f"'{place}.partial'. Earlier checkpoints are untouched; free disk space or choose "
+            "another folder."
         ]
         * 2
     )

@@ -18,6 +18,7 @@ from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.families import Architecture, family_of
 from reft_megatron.policy.huggingface.mapping import HEAD_NAMES, Run, Weight, weights
+from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
 from reft_megatron.policy.model import PolicyModel
 from reft_megatron.policy.shards import shards
@@ -46,7 +47,7 @@ class Source:
     ) -> Source:
         """`files` as the weights of `architecture`; CheckpointError, naming the tensor, if not."""
         wanted = weights(architecture, vocab=vocab, head=head)
-        shapes = {name: shape for w in wanted for name, shape in _shapes_of(w).items()}
+        shapes = {name: shape for w in wanted for name, shape in w.sources.items()}
         heads = HEAD_NAMES[head]
         base = [name for name in shapes if name not in heads.values()]
         names = _match(files, base)
@@ -67,6 +68,10 @@ class Source:
             # A classifier is published without the output projection, and has no use for it.
             missing.add("output_layer.weight")
         return cls(files, names, frozenset(missing))
+
+    def info(self, name: str) -> TensorInfo:
+        """What the files say of transformers' tensor `name`."""
+        return self.files.tensors[self.names[name]]
 
     def read(self, run: Run, rows: slice, columns: slice | None) -> Tensor:
         """`rows` of a run, counted in the Hugging Face tensor."""
@@ -131,14 +136,6 @@ def fill_rectangle(
             shift = run.source - run.target
             piece = source.read(run, slice(low + shift, high + shift), columns)
             target[low - first : high - first] = piece.to(target)
-
-
-def _shapes_of(weight: Weight) -> dict[str, tuple[int, ...]]:
-    """Shape of each Hugging Face tensor that a weight is made of."""
-    rows: dict[str, int] = {}
-    for run in weight.runs:
-        rows[run.name] = max(rows.get(run.name, 0), run.source + run.rows)
-    return {name: (count, *weight.shape[1:]) for name, count in rows.items()}
 
 
 def _match(files: WeightFiles, wanted: Iterable[str]) -> dict[str, str]:

@@ -9,12 +9,12 @@ Legend: G groups, Q query heads of a group, D head size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from reft_megatron.policy.families import Architecture, family_of
 
-__all__ = ["HEAD_NAMES", "Run", "Weight", "weights"]
+__all__ = ["HEAD_NAMES", "Run", "Weight", "head_of", "weights"]
 
 HEAD_NAMES = {
     "value": {
@@ -22,6 +22,7 @@ HEAD_NAMES = {
         "value_head.bias": "v_head.summary.bias",
     },
     "rerank": {"rerank_head.weight": "score.weight"},
+    "none": {},
 }
 """Names of the heads: TRL's of a value head, which ReFT's checkpoints carry, and transformers' of
 a sequence classifier."""
@@ -72,6 +73,14 @@ class Weight:
     runs: tuple[Run, ...]
     """Where its rows come from, in the order of the weight's rows."""
 
+    @property
+    def sources(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each Hugging Face tensor that it is made of."""
+        rows: dict[str, int] = {}
+        for run in self.runs:
+            rows[run.name] = max(rows.get(run.name, 0), run.source + run.rows)
+        return {name: (count, *self.shape[1:]) for name, count in rows.items()}
+
 
 def weights(architecture: Architecture, *, vocab: int, head: str) -> list[Weight]:
     """Every weight of a model with `vocab` embedding rows and the `head` of that name."""
@@ -88,6 +97,14 @@ def weights(architecture: Architecture, *, vocab: int, head: str) -> list[Weight
         runs = (Run(name=name, source=0, target=0, rows=rows),)
         found.append(Weight(key=key, layer=None, shape=shape, runs=runs))
     return found
+
+
+def head_of(names: Container[str]) -> str:
+    """The head whose weights are among `names` of Hugging Face's, or of Megatron's; or `none`."""
+    for head, pairs in HEAD_NAMES.items():
+        if pairs and any(key in names or name in names for key, name in pairs.items()):
+            return head
+    return "none"
 
 
 def _part_weights(

@@ -1,0 +1,15 @@
+"""Hugging Face checkpoints in and out.
+
+A model starts straight from such a folder (`load`), or the folder becomes a checkpoint and a
+checkpoint becomes such a folder (`convert`). `mapping` knows which rows go where, `reader` and
+`writer` the files of Hugging Face, `stored` those of Megatron.
+"""
+
+from reft_megatron.policy.huggingface.convert import Converted, to_checkpoint, to_huggingface
+from reft_megatron.policy.huggingface.load import load_folder
+from reft_megatron.policy.huggingface.settings import DTYPES
+
+__all__ = ["DTYPE_CHOICES", "Converted", "load_folder", "to_checkpoint", "to_huggingface"]
+
+DTYPE_CHOICES = ("auto", "stored", *DTYPES)
+"""What `to_huggingface` takes as `dtype`."""
