@@ -31,13 +31,14 @@ class Draft:
     def __init__(self, folder: Path, world: Axis) -> None:
         """Make `<folder>.partial`, removing one that a killed process left; every rank calls.
 
-        Raises CheckpointError, on every rank, if the folder exists or cannot be made.
+        Raises CheckpointError, on every rank, if the folder cannot be made, or is there and is not
+        empty.
         """
         self._folder, self._world = folder, world
         self.path = folder.with_name(folder.name + ".partial")
         with self.step("begun"):
             if world.first:
-                if folder.exists():
+                if any(folder.iterdir()) if folder.is_dir() else folder.exists():
                     raise CheckpointError(f"{folder} exists already")
                 shutil.rmtree(self.path, ignore_errors=True)
                 self.path.mkdir(parents=True)

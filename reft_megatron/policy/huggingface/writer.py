@@ -1,26 +1,26 @@
 """Writing a Hugging Face folder, a piece at a time, from one process or many.
 
-Owns the order of the work: refuse what cannot end well before anything is written, allocate every
-file, take pieces from every rank, and put the folder in its place only when it is whole, durable
-and has its checksums. Until then it stands beside its place as `<folder>.partial`.
+Owns the order of the work: allocate every file before anything is written, take pieces from every
+rank, and put the folder in its place (see `policy.draft`) when it is whole, durable and has its
+checksums.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar, cast
 
 import torch
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.files import sync, write_whole
 from reft_megatron.mesh import Axis
+from reft_megatron.policy.draft import Draft
 from reft_megatron.policy.huggingface.plan import (
     WEIGHT_DTYPES,
     Piece,
@@ -38,16 +38,14 @@ CHECKSUMS = "SHA256SUMS"
 _INDEX = "model.safetensors.index.json"
 _SHARD_BYTES = 5 * 10**9
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Share:
     """What one rank wrote."""
 
-    pieces: dict[str, list[Piece]]
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
     """Its rectangles of each tensor it wrote to."""
-    hashed: dict[str, int]
+    hashed: dict[str, int] = field(default_factory=dict)
     """Bytes that its digest has seen of each file it wrote to."""
 
 
@@ -77,20 +75,23 @@ class WeightWriter:
             if info.dtype not in WEIGHT_DTYPES:
                 raise ValueError(f"tensor {name} is {info.dtype}, which no weight may be")
         self._folder = folder.resolve()
-        self._partial = self._folder.with_name(self._folder.name + ".partial")
         self._world = world or Axis()
         self._tensors = tensors
         self._shards = {shard.file: shard for shard in plan_shards(tensors, shard_bytes)}
         self._homes = {name: s.file for s in self._shards.values() for name in s.starts}
         self._files: dict[str, ShardFile] = {}
         self._jobs: list[Future[None]] = []
+        self._draft: Draft
         self._hasher: ThreadPoolExecutor
-        self._over = False
+        self._finishing = False
 
     def __enter__(self) -> WeightWriter:
         """Allocate all files; CheckpointError if the folder is taken or the disk has no room."""
+        self._draft = Draft(self._folder, self._world)
+        with self._draft.step("begun"):
+            if self._world.first:
+                self._allocate()
         self._hasher = ThreadPoolExecutor(1)
-        self._together(self._prepare if self._world.first else lambda: None)
         return self
 
     def __exit__(
@@ -99,16 +100,13 @@ class WeightWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._over:
-            return
-        if error is not None and not isinstance(error, Exception):
-            self._close()  # whoever ends the process does not wait for the other ranks
-            return
-
-        def fail() -> None:
+        self._hasher.shutdown(cancel_futures=True)
+        for file in self._files.values():
+            file.close()
+        if self._finishing or (error is not None and not isinstance(error, Exception)):
+            return  # the others know already, or whoever ends the process does not wait for them
+        with self._draft.step("written"):
             raise error or RuntimeError("finish() was not called")
-
-        self._together(fail)
 
     def write(
         self, name: str, tensor: torch.Tensor, *, first_row: int = 0, first_column: int = 0
@@ -129,34 +127,34 @@ class WeightWriter:
         Every rank calls; the main rank's `files` count. CheckpointError on every rank if one of
         them failed, or if an element was not written or was written twice.
         """
-        shares = self._together(self._settle)
-        digests = self._together(lambda: self._digests(shares))
-        known = {file: digest for part in digests for file, digest in part.items()}
-        self._together(lambda: self._publish(files, known) if self._world.first else None)
-        self._over = True
-        self._close()
+        self._finishing = True
+        share, mine = _Share(), dict[str, str]()
+        with self._draft.step("written"):
+            share = self._settle()
+        shares = self._world.gather_objects(share)
+        with self._draft.step("read back"):
+            for name, info in self._tensors.items():
+                pieces = [piece for share in shares for piece in share.pieces.get(name, [])]
+                check_tiling(name, info, pieces)
+            mine = {name: self._file(name).hash_all() for name in self._to_hash(shares)}
+        digests = self._world.gather_objects(mine)
+        with self._draft.step("published"):
+            if self._world.first:
+                known = {name: digest for part in digests for name, digest in part.items()}
+                self._publish(files, known)
 
-    def _prepare(self) -> None:
-        empty = self._folder.is_dir() and not any(self._folder.iterdir())
-        if self._folder.exists() and not empty:
-            raise CheckpointError(
-                f"{self._folder} exists and is not an empty folder. Choose another one, or remove "
-                "it first."
-            )
-        if self._partial.exists():
-            shutil.rmtree(self._partial)
-        self._partial.mkdir(parents=True)
+    def _allocate(self) -> None:
+        """Take all the room that is wanted; CheckpointError if there is less."""
         wanted = sum(shard.size for shard in self._shards.values())
-        free = shutil.disk_usage(self._partial).free
+        free = shutil.disk_usage(self._draft.path).free
         try:
             if wanted > free:
                 raise OSError("the disk is too small")
             for file, shard in self._shards.items():
-                allocate(self._partial / file, shard)
+                allocate(self._draft.path / file, shard)
         except OSError as error:
             raise CheckpointError(
-                f"there is no room for {self._folder}: {wanted} bytes are wanted and {free} are "
-                f"free ({error}). Free disk space or choose another folder."
+                f"{wanted} bytes are wanted and {free} are free: {error}"
             ) from error
 
     def _settle(self) -> _Share:
@@ -166,22 +164,18 @@ class WeightWriter:
         for job in self._jobs:
             job.result()
         return _Share(
-            pieces={
-                name: done for file in self._files.values() for name, done in file.pieces.items()
-            },
+            pieces={name: p for file in self._files.values() for name, p in file.pieces.items()},
             hashed={name: file.hashed for name, file in self._files.items()},
         )
 
-    def _digests(self, shares: list[_Share]) -> dict[str, str]:
-        """Digests of this rank's files; ValueError unless all shares make a whole."""
-        for name, info in self._tensors.items():
-            check_tiling(name, info, [p for share in shares for p in share.pieces.get(name, [])])
-        ranks, mine = range(self._world.size), {}
+    def _to_hash(self, shares: Sequence[_Share]) -> list[str]:
+        """Files whose digest falls to this rank, because it has read the most of them already."""
+        ranks, mine = range(len(shares)), []
         for index, name in enumerate(self._shards):
-            # The rank that has read the most of it; those that have read as much take turns.
-            turns = [*ranks[index % len(ranks) :], *ranks[: index % len(ranks)]]
+            # Ranks that have read equally much take turns.
+            turns = sorted(ranks, key=lambda rank: (rank - index) % len(ranks))
             if self._world.rank == max(turns, key=lambda rank: shares[rank].hashed.get(name, 0)):
-                mine[name] = self._file(name).hash_all()
+                mine.append(name)
         return mine
 
     def _publish(self, files: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
@@ -194,43 +188,13 @@ class WeightWriter:
         sums = {**digests, **{n: hashlib.sha256(data).hexdigest() for n, data in beside.items()}}
         beside[CHECKSUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
         for name, data in beside.items():
-            write_whole(self._partial / name, data)
-        self._partial.rename(self._folder)
+            write_whole(self._draft.path / name, data)
+        self._draft.path.rename(self._folder)
         sync(self._folder.parent)
 
     def _file(self, name: str) -> ShardFile:
         if name not in self._files:
-            self._files[name] = ShardFile(self._partial / name, self._shards[name], self._tensors)
+            self._files[name] = ShardFile(
+                self._draft.path / name, self._shards[name], self._tensors
+            )
         return self._files[name]
-
-    def _together(self, step: Callable[[], T]) -> list[T]:
-        """What `step` gave on every rank; CheckpointError on all, and no folder, if one failed."""
-        mine, failure, cause = None, "", None
-        try:
-            mine = step()
-        except Exception as error:
-            failure, cause = self._told(error), error
-        given = self._world.gather_objects((mine, failure))
-        failures = [text for _, text in given if text]
-        if failures:
-            self._over = True
-            self._close()
-            self._world.barrier()
-            if self._world.first:
-                shutil.rmtree(self._partial, ignore_errors=True)
-            raise CheckpointError(failures[0]) from cause
-        return [cast(T, item) for item, _ in given]
-
-    def _told(self, error: Exception) -> str:
-        if isinstance(error, CheckpointError):
-            return str(error)
-        return (
-            f"{self._folder} was not written; rank {self._world.rank} met {error!r}. Nothing is "
-            "left of it; free disk space or choose another folder."
-        )
-
-    def _close(self) -> None:
-        self._hasher.shutdown(cancel_futures=True)
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
