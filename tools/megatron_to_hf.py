@@ -20,7 +20,8 @@ from reft_megatron.policy.huggingface import DTYPE_CHOICES, to_huggingface
 _HELP = """\
 examples:
   python tools/megatron_to_hf.py --input runs/gsm8k/checkpoints/best --output gsm8k-best
-  torchrun --nproc-per-node 8 tools/megatron_to_hf.py --input runs/120b/checkpoints/best --output out
+  torchrun --nproc-per-node 8 tools/megatron_to_hf.py --input runs/big/checkpoints/best \\
+      --output big-best
 
 The folder is what transformers and vLLM load: safetensors, config.json, generation settings and
 tokenizer. A value head is saved as v_head.summary, as TRL does, a rerank head as score of a
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             world=mesh.world,
             dtype=options.dtype,
             shard_bytes=round(options.shard_gb * 1e9),
+            keep_head=not options.drop_head,
         )
         if mesh.main:
             print(
@@ -68,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--shard-gb", type=float, default=5.0, help="largest weight file, in GB (default 5)"
+    )
+    parser.add_argument(
+        "--drop-head",
+        action="store_true",
+        help="write the language model alone (vLLM refuses tensors that it does not know)",
     )
     parser.add_argument(
         "--timeout", type=int, default=3600, help="seconds that processes wait for each other"

@@ -45,18 +45,17 @@ def architecture_of(model: ModelConfig) -> Architecture:
     Raises ConfigError for an unknown preset or settings that contradict, CheckpointError for a
     folder without a readable description.
     """
-    named = [f"model.{name}" for name in ("preset", "hf") if getattr(model, name)]
-    if len(named) == 2 or (model.hf and model.load):
-        other = "model.preset" if model.preset else "model.load"
+    if model.hf and model.load:
         raise ConfigError(
-            f"model.hf={model.hf} and {other} are both set: each says what the model is. Set one "
-            "of them."
+            f"model.hf={model.hf} and model.load={model.load} are both set, and each brings "
+            "weights. Set one of them."
         )
-    if model.hf:
-        return read_architecture(Path(model.hf))
-    if model.preset or not model.load:
+    if not (model.hf or model.load):
         return find_architecture(model.preset or _DEFAULT)
-    return _stored(Path(model.load))
+    if model.hf:
+        found = read_architecture(Path(model.hf))
+        return _agreed(model.preset, found, model.hf) if model.preset else found
+    return find_architecture(model.preset) if model.preset else _stored(Path(model.load))
 
 
 def identity(architecture: Architecture, *, rows: int) -> dict[str, Any]:
@@ -86,8 +85,10 @@ def travelling_files(config: Config) -> dict[str, bytes]:
     elif model.load and (Path(model.load) / FOLDER).is_dir():
         found = folder_files(Path(model.load) / FOLDER)
     if config.tokenizer.path:
-        tokenizer = tokenizer_files(config.tokenizer.path)
-        found = {name: found[name] for name in _SETTINGS if name in found} | _read(tokenizer)
+        own = _read(tokenizer_files(config.tokenizer.path))
+        # The same tokenizer, named by itself: what stands beside it where it comes from still holds.
+        if any(found.get(name) != content for name, content in own.items()):
+            found = {name: found[name] for name in _SETTINGS if name in found} | own
     return found
 
 
@@ -95,6 +96,19 @@ def folder_files(folder: Path) -> dict[str, bytes]:
     """Content of each file of a Hugging Face folder that travels, by name."""
     settings = {name: folder / name for name in _SETTINGS if (folder / name).is_file()}
     return _read({**settings, **tokenizer_files(folder)})
+
+
+def _agreed(preset: str, found: Architecture, where: str) -> Architecture:
+    """`found`; ConfigError if the preset is another architecture."""
+    trees = [identity(a, rows=0) for a in (find_architecture(preset), found)]
+    other = [key for key in trees[0] if trees[0][key] != trees[1][key]]
+    if other:
+        told = "; ".join(f"{key} {trees[0][key]!r} and {trees[1][key]!r}" for key in other)
+        raise ConfigError(
+            f"model.preset={preset} and model.hf={where} are different models: {told}. Leave "
+            "model.preset empty (model.preset=) to take what the folder says."
+        )
+    return found
 
 
 def _read(paths: Mapping[str, Path]) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +98,17 @@ def to_huggingface(
     world: Axis,
     dtype: str = "auto",
     shard_bytes: int = 5 * 10**9,
+    keep_head: bool = True,
 ) -> Converted:
     """Make the Hugging Face folder `folder` of a checkpoint, whatever layout wrote it.
 
-    `dtype` as in `choose_dtype`. Raises CheckpointError as `to_checkpoint` does.
+    `dtype` as in `choose_dtype`; without `keep_head` the language model alone is written. Raises
+    CheckpointError as `to_checkpoint` does.
     """
     meta = _read_meta(checkpoint)
-    architecture = from_dict(meta["architecture"])
+    architecture = replace(from_dict(meta["architecture"]), name=checkpoint.resolve().name)
     stored = StoredWeights(checkpoint / _WEIGHTS)
-    head = head_of(stored.tensors)
+    head = head_of(stored.tensors) if keep_head else "none"
     travelling = {
         path.name: path.read_bytes() for path in (checkpoint / FOLDER).glob("*") if path.is_file()
     }
