@@ -29,6 +29,8 @@ from tests.ranks import Ranks
 RECIPES = (evaluate, ppo, pretrain, sft)
 QUAD = ("parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true")
 """TP2 x PP2, for a world of 4."""
+INDICES = ("weights/.metadata", "optimizer/.metadata")
+"""Of a checkpoint: torch's lists of tensors."""
 CONSTANT_LR = ("optimizer.schedule=constant", "optimizer.warmup_fraction=0")
 
 
@@ -212,21 +214,21 @@ def differences(one: Run, other: Run, step: int) -> list[str]:
     """Files in which two runs' checkpoints of a step differ, their names and folders apart."""
     manifests = [read(run.checkpoint(step) / "manifest.json")["files"] for run in (one, other)]
     metas = [read(run.checkpoint(step) / "meta.json") for run in (one, other)]
-    indices = [pickle.loads(_index(run, step).read_bytes()) for run in (one, other)]
-    for manifest, meta, index in zip(manifests, metas, indices, strict=True):
+    for manifest, meta in zip(manifests, metas, strict=True):
         del manifest["meta.json"], meta["extra"]["config"]["run"]
-        # torch names every save with a random id.
-        del manifest["weights/.metadata"]
-        index.storage_meta = None
+        for index in INDICES:
+            del manifest[index]
     names = {name for manifest in manifests for name in manifest}
     found = [name for name in names if manifests[0].get(name) != manifests[1].get(name)]
     found += ["meta.json"] if metas[0] != metas[1] else []
-    found += ["weights/.metadata"] if indices[0] != indices[1] else []
+    found += [index for index in INDICES if _index(one, step, index) != _index(other, step, index)]
     return sorted(found)
 
 
-def _index(run: Run, step: int) -> Path:
-    return run.checkpoint(step) / "weights" / ".metadata"
+def _index(run: Run, step: int, name: str) -> Any:
+    index = pickle.loads((run.checkpoint(step) / name).read_bytes())
+    index.storage_meta = None  # torch names every save with a random id
+    return index
 
 
 def read(path: Path) -> Any:

@@ -72,9 +72,13 @@ def save(
     draft.publish()
 
 
-def read_meta(folder: Path, mesh: Mesh) -> dict[str, Any]:
-    """The `meta.json` of a complete, undamaged checkpoint; CheckpointError on every rank if not."""
-    check_manifest(folder, mesh.world)
+def read_meta(folder: Path, mesh: Mesh, *, resume: bool) -> dict[str, Any]:
+    """The `meta.json` of a complete, undamaged checkpoint; CheckpointError on every rank if not.
+
+    Unless to `resume`, optimizer and random state may be damaged: nobody reads them.
+    """
+    unread = () if resume else (f"{_OPTIMIZER}/", f"{_RANDOM}/")
+    check_manifest(folder, mesh.world, unread=unread)
     return json.loads((folder / "meta.json").read_text())
 
 
@@ -115,7 +119,7 @@ def load(
     if foreign is not None:
         _load_weights(foreign, chunks, mesh)
         return {}
-    meta = read_meta(folder, mesh)
+    meta = read_meta(folder, mesh, resume=resume)
     check_identity(folder, meta, identity, resume=resume)
     if not resume or optimizer is None:
         _load_weights(folder / _WEIGHTS, chunks, mesh)

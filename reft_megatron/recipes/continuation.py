@@ -11,12 +11,13 @@ from typing import Any
 __all__ = ["changed_settings"]
 
 _MAY_CHANGE = (
-    *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s"),
+    *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
     *("run.max_skipped_steps", "rewards.workers", "generate.slots", "sft.stop_after_epoch"),
     *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
 )
-"""Settings that a run may go on with changed: how it runs and how long. (A longer run has a longer
-schedule: where `optimizer.schedule` decays, the learning rate follows the new one from there.)"""
+"""Settings that a run may go on with changed: how it runs, on what layout, and how long. (A longer
+run has a longer schedule: where `optimizer.schedule` decays, the learning rate follows the new one
+from there.)"""
 
 
 def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:

@@ -136,7 +136,7 @@ def pieces(policy: Policy) -> Iterator[Piece]:
                 continue
             layers = part.prepend_axis_num
             shape = list(part.global_shape[layers:])
-            if "word_embeddings" in part.key:
+            if part.key.endswith(("word_embeddings.weight", "output_layer.weight")):
                 shape[0] = VOCAB
             begins, sizes = part.global_offset[layers:], parameters[local].shape
             yield Piece(

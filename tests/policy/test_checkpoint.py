@@ -185,6 +185,15 @@ def test_a_damaged_file_is_refused(saved: Path):
     )
 
 
+def test_a_damaged_optimizer_is_refused_to_resume_alone(saved: Path):
+    (state, *_) = sorted((saved / "optimizer").glob("*.distcp"))
+    state.write_bytes(b"")
+    assert refusal(saved, weights_only=False) == (
+        f"{saved} is damaged: optimizer/{state.name} differs from its checksum. Use another one."
+    )
+    open_other(ONE).load(saved, weights_only=True)
+
+
 def play_refusal(layout: Layout, folder: Path) -> str:
     return refusal(folder, open_other(layout))
 

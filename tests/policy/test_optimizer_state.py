@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import torch
 from megatron.core import dist_checkpointing
 
 from reft_megatron.policy import Policy
+from reft_megatron.policy.families import Attention, Rope, llama
 from reft_megatron.policy.optimizer_state import _set_steps, _steps
 from tests.policy.scene import LAYOUTS, PPO, VOCAB, Layout, make_batches, open_other, open_policy
 
+VOCABULARY = ("word_embeddings.weight", "output_layer.weight")
 BEFORE, AFTER = 3, 5
 """Steps before the checkpoint, and after it."""
 ON, OFF = (f"parallel.distributed_optimizer={shared}" for shared in ("true", "false"))
 BF16 = "model.precision=bf16"
+LLAMA = "model.preset=llama-tiny"
+"""Gated, untied, without biases: unlike the scene's model in all that checkpoints may meet."""
 
 
 def train(policy: Policy, fields: Any, steps: int) -> list[float]:
@@ -26,8 +31,23 @@ def train(policy: Policy, fields: Any, steps: int) -> list[float]:
     return [policy.update(batches, loss=PPO).loss for _ in range(steps)]
 
 
+def know_llama() -> None:
+    """Add a tiny model of that family, in this rank alone."""
+    llama.PRESETS["llama-tiny"] = replace(
+        llama.PRESETS["codellama-7b"],
+        name="llama-tiny",
+        layers=4,
+        hidden=96,
+        ffn=192,
+        positions=1024,
+        vocab=VOCAB,
+        attention=Attention(heads=4, groups=2, size=24, qkv_bias=False, rope=Rope(theta=1e4)),
+    )
+
+
 def play_whole(layout: Layout, fields: Any, folder: Path, *overrides: str) -> list[float]:
     """Train, save, train on; the losses from there."""
+    know_llama()
     policy = open_policy(layout, *overrides)
     train(policy, fields, BEFORE)
     policy.save(folder, extra={})
@@ -38,6 +58,7 @@ def play_resumed(
     layout: Layout, fields: Any, read: Path, written: Path, *overrides: str
 ) -> list[float]:
     """Go on from a checkpoint, and write it again before."""
+    know_llama()
     policy = open_other(layout, *overrides)
     policy.load(read, weights_only=False)
     assert policy.version == BEFORE
@@ -50,9 +71,14 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
     found = {}
     for room in ("weights", "optimizer"):
         for key, tensor in dist_checkpointing.load_plain_tensors(str(folder / room)).items():
-            found[key] = tensor[:VOCAB] if "word_embeddings" in key else tensor
+            found[key] = tensor[:VOCAB] if key.endswith(VOCABULARY) else tensor
             assert not tensor[len(found[key]) :].any(), key
     return found
+
+
+def distance(some: list[float], others: list[float]) -> float:
+    """The worst relative difference."""
+    return float(np.max(np.abs(np.array(some) / np.array(others) - 1)))
 
 
 def assert_same(folder: Path, other: Path) -> None:
@@ -82,44 +108,34 @@ def whole(ranks, fields, runs):
 
 @pytest.mark.megatron
 @pytest.mark.parametrize(
-    ("writer", "reader", "settings"),
+    ("writer", "reader", "before", "after"),
     [
-        ("tp2-pp2", "dp2", (ON, ON)),
-        ("tp2-pp2", "dp2", (OFF, OFF)),
-        ("dp2", "tp2-pp2", (ON, ON)),
-        ("dp2", "tp2-pp2", (OFF, OFF)),
-        ("dp2", "pp2-vpp2", (ON, OFF)),
-        ("tp2-pp2", "tp2-dp2", (OFF, ON)),
+        ("tp2-pp2", "dp2", (ON,), (ON,)),
+        ("tp2-pp2", "dp2", (OFF,), (OFF,)),
+        ("dp2", "tp2-pp2", (ON,), (ON,)),
+        ("dp2", "tp2-pp2", (OFF,), (OFF,)),
+        ("dp2", "pp2-vpp2", (ON,), (OFF,)),
+        ("tp2-pp2", "tp2-dp2", (OFF,), (ON,)),
+        ("tp2-pp2", "dp2", (ON, LLAMA), (ON, LLAMA)),
+        ("dp2", "tp2-pp2", (ON, LLAMA), (ON, LLAMA)),
+        ("tp2-pp2", "dp2", (ON, BF16), (ON, BF16)),
+        ("dp2", "tp2-pp2", (ON, BF16), (ON, BF16)),
     ],
-    ids=lambda value: value if isinstance(value, str) else "-".join(x[31:] for x in value),
 )
 def test_a_run_goes_on_at_another_layout(
-    ranks, alone, fields, whole, tmp_path, *, writer, reader, settings
+    ranks, alone, fields, whole, tmp_path, *, writer, reader, before, after
 ):
-    folder, losses = whole(writer, settings[0])
-    layout = LAYOUTS[reader]
-    again = tmp_path / "again"
-    resumed = ranks(layout.world, play_resumed, layout, fields, folder, again, settings[1])
+    folder, losses = whole(writer, *before)
+    layout, again = LAYOUTS[reader], tmp_path / "again"
+    resumed = ranks(layout.world, play_resumed, layout, fields, folder, again, *after)
     assert len(losses) == AFTER
     assert resumed == [resumed[0]] * layout.world
-    worst = np.max(np.abs(np.array(resumed[0]) / np.array(losses) - 1))
-    print(f"{writer} -> {reader}, {settings}: worst relative difference {worst:.1e}")
-    assert worst < 1e-5
-    assert_same(folder, again)
-
-
-@pytest.mark.megatron
-@pytest.mark.parametrize(("writer", "reader"), [("tp2-pp2", "dp2"), ("dp2", "tp2-pp2")])
-def test_a_bf16_run_goes_on_at_another_layout(
-    ranks, alone, fields, whole, tmp_path, writer: str, reader: str
-):
-    folder, losses = whole(writer, BF16)
-    layout = LAYOUTS[reader]
-    again = tmp_path / "again"
-    resumed = ranks(layout.world, play_resumed, layout, fields, folder, again, BF16)
-    worst = np.max(np.abs(np.array(resumed[0]) / np.array(losses) - 1))
-    print(f"{writer} -> {reader}, bf16: worst relative difference {worst:.1e}")
-    assert worst < 2**-6
+    worst = distance(resumed[0], losses)
+    print(f"{writer} {before} -> {reader} {after}: worst relative difference {worst:.1e}")
+    # Layouts sum in another order. In bf16 that makes one run another, resumed or not: the limit is
+    # how far two are apart that nothing interrupts.
+    limit = distance(whole(reader, *after)[1], losses) if BF16 in before else 1e-5
+    assert worst < limit
     assert_same(folder, again)
 
 
@@ -133,7 +149,7 @@ def test_sharing_does_not_show(alone, whole):
 
 @pytest.mark.megatron
 def test_what_is_kept(alone, whole):
-    folder, _ = whole("dp2", BF16)
+    folder, _ = whole("dp2", ON, BF16)
     found = tensors(folder)
     weights = {key for key in found if not key.startswith("optimizer.")}
     state = {key.removeprefix("optimizer.state."): found[key] for key in found.keys() - weights}

@@ -11,6 +11,7 @@ from reft_megatron.recipes.continuation import changed_settings
 def test_what_a_run_may_change_on_its_way() -> None:
     saved = dataclasses.asdict(load_config(None))
     free = ["run.threads=3", "log.table_every=9", "ppo.iterations=5000", "rewards.workers=9"]
+    free += ["parallel.tensor=2", "parallel.distributed_optimizer=false"]
     assert changed_settings(saved, dataclasses.asdict(load_config(None, free))) == []
     fixed = ["optimizer.lr=0.5", "run.seed=3", "generate.temperature=0.7", *free]
     assert changed_settings(saved, dataclasses.asdict(load_config(None, fixed))) == [

@@ -85,9 +85,17 @@ def test_a_chain_of_thought_without_room(launch: Launcher) -> None:
     ), message
 
 
-def test_the_layout_is_part_of_a_resumed_run(launch: Launcher, warm: Run) -> None:
-    before = warm.content("**/*")
-    message = launch.refused(2, "sft", "warm", "sft.epochs=4", "sft.batch_size=4")
-    assert message.startswith("reft-megatron: CheckpointError: ")
-    assert "was written for layout {'tensor': 2, 'pipeline': 2" in message
-    assert warm.content("**/*") == before
+def test_a_run_goes_on_at_another_layout(launch: Launcher) -> None:
+    """From TP2 x PP2 to two data ranks. (Without dropout, which a layout draws its own way.)"""
+    settings = (*SAVED, "sft.epochs=2", "model.dropout=0")
+    whole = launch(4, "sft", "staying", *settings)
+    run = launch.start(4, "sft", "moving", *settings)
+    run.signal(signal.SIGTERM, once=lambda: run.step >= 3)
+    assert run.codes == [0] * 4
+    step = run.step
+    assert 3 <= step < 2 * EPOCH
+    moved = [setting for setting in settings if not setting.startswith("parallel.")]
+    resumed = launch(2, "sft", "moving", *moved)
+    assert f"data 2, cpu, resumed after step {step}" in resumed.out[0]
+    for name in ("train/loss", "train/grad_norm"):
+        assert resumed.series(name) == pytest.approx(whole.series(name), rel=1e-4)
