@@ -10,24 +10,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 if not __package__:  # started by its path: `tools` is found from the root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reft_megatron import __version__
 from reft_megatron.errors import DataError
 from tools.extractor_bench.corpus import Corpus, load
 from tools.extractor_bench.figures import Figure, Plan, measure_all
 from tools.extractor_bench.memory import soak
 from tools.extractor_bench.timing import Spread
+from tools.machine import describe_machine
 
 _QUICK = Plan(rounds=2, calls=20, shape=(4, 250), repeats=2, reference_calls=1)
 _QUICK_ITEMS = 300
@@ -45,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"bench_extractor: {error}", file=sys.stderr)
         return 1
-    print(_machine())
+    print(describe_machine("numpy", "reft-megatron"))
     figures = []
     for found in measure_all(corpus, plan):
         if isinstance(found, Figure):
@@ -60,19 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {figure.key: round(figure.spread.median, 4) for figure in figures}
     print(json.dumps({"batch_100x1319_s": None, **record, "quick": options.quick}))
     return 0
-
-
-def _machine() -> str:
-    cpu = platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
-    return (
-        f"{cpu}, {len(os.sched_getaffinity(0))} CPUs, load {load}; Linux {platform.release()}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, reft_megatron {__version__}."
-    )
 
 
 def _soak(corpus: Corpus, count: int) -> Figure:
