@@ -9,7 +9,7 @@ from reft_megatron.policy.huggingface.convert import Converted, to_checkpoint, t
 from reft_megatron.policy.huggingface.load import load_folder
 from reft_megatron.policy.huggingface.settings import DTYPES
 
-__all__ = ["DTYPE_CHOICES", "Converted", "load_folder", "to_checkpoint", "to_huggingface"]
+__all__ = ["DTYPES", "DTYPE_CHOICES", "Converted", "load_folder", "to_checkpoint", "to_huggingface"]
 
 DTYPE_CHOICES = ("auto", "stored", *DTYPES)
 """What `to_huggingface` takes as `dtype`."""

@@ -73,9 +73,9 @@ class Source:
         """What the files say of transformers' tensor `name`."""
         return self.files.tensors[self.names[name]]
 
-    def read(self, run: Run, rows: slice, columns: slice | None) -> Tensor:
+    def read_into(self, run: Run, out: Tensor, *, rows: slice, columns: slice | None) -> None:
         """`rows` of a run, counted in the Hugging Face tensor."""
-        return self.files.read(self.names[run.name], rows=rows, columns=columns)
+        self.files.read_into(self.names[run.name], out, rows=rows, columns=columns)
 
 
 @torch.no_grad()
@@ -134,8 +134,8 @@ def fill_rectangle(
         low, high = max(run.target, first), min(run.target + run.rows, last)
         if low < high:
             shift = run.source - run.target
-            piece = source.read(run, slice(low + shift, high + shift), columns)
-            target[low - first : high - first] = piece.to(target)
+            rows = slice(low + shift, high + shift)
+            source.read_into(run, target[low - first : high - first], rows=rows, columns=columns)
 
 
 def _match(files: WeightFiles, wanted: Iterable[str]) -> dict[str, str]:

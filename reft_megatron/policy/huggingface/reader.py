@@ -77,9 +77,32 @@ class WeightFiles:
     ) -> torch.Tensor:
         """A copy of `rows` of the first dimension, and of `columns` if the tensor has two.
 
-        On the CPU, contiguous, in the file's dtype: float16, bfloat16 or float32; CheckpointError
-        for another dtype, and for NaN or infinities in what was read. Takes `MAPPED_BYTES` of
-        memory beside the result. IndexError for rows or columns that are not there.
+        On the CPU, contiguous, in the file's dtype; raises as `read_into` does.
+        """
+        info = self.tensors[name]
+        shape = info.shape
+        if shape and rows is not None:
+            shape = (rows.stop - rows.start, *shape[1:])
+        if len(shape) == 2 and columns is not None:
+            shape = (shape[0], columns.stop - columns.start)
+        out = torch.empty(shape, dtype=info.dtype)
+        self.read_into(name, out, rows=rows, columns=columns)
+        return out
+
+    def read_into(
+        self,
+        name: str,
+        out: torch.Tensor,
+        *,
+        rows: slice | None = None,
+        columns: slice | None = None,
+    ) -> None:
+        """Put `rows` of the first dimension, and `columns` if the tensor has two, into `out`.
+
+        `out` has their shape, and any dtype and device. Takes `MAPPED_BYTES` of memory. Raises
+        CheckpointError for what is not float16, bfloat16 or float32, and for NaN or infinities in
+        what was read; IndexError for rows or columns that are not there, ValueError for another
+        shape.
         """
         info = self.tensors[name]
         if info.dtype not in WEIGHT_DTYPES:
@@ -91,16 +114,13 @@ class WeightFiles:
             raise IndexError(f"columns of {name}, whose shape is {info.shape}")
         cut_rows = _within(rows, info.rows, f"rows of {name}")
         cut_columns = _within(columns, info.columns, f"columns of {name}")
-        shape = info.shape
-        if shape:
-            shape = (cut_rows.stop - cut_rows.start, *shape[1:])
-        if len(shape) == 2:
-            shape = (shape[0], cut_columns.stop - cut_columns.start)
-        out = torch.empty(shape, dtype=info.dtype)
+        sizes = (cut_rows.stop - cut_rows.start, cut_columns.stop - cut_columns.start)
+        wanted = (sizes if len(info.shape) == 2 else (sizes[0], *info.shape[1:]))[: len(info.shape)]
+        if tuple(out.shape) != wanted:
+            raise ValueError(f"{name} gives {wanted}, and the place for it is {tuple(out.shape)}")
         if out.numel():
             self._copy(name, out, first=cut_rows.start, columns=cut_columns)
             self._check_finite(name, out)
-        return out
 
     def _copy(self, name: str, out: torch.Tensor, *, first: int, columns: slice) -> None:
         """Fill `out` with the rows from `first`, in steps that fit the mapping."""

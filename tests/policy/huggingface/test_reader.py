@@ -174,3 +174,13 @@ def test_opening_reads_no_weights(tmp_path: Path):
     with WeightFiles(tmp_path) as files:
         assert files.tensors["w"].shape == info.shape
         assert files.read("w", rows=slice(1 << 20, (1 << 20) + 2)).shape == (2, 512)
+
+
+def test_a_place_of_another_shape_is_refused_and_another_dtype_is_cast(tmp_path: Path):
+    save_file({"x": torch.arange(6.0).view(3, 2)}, tmp_path / "model.safetensors")
+    with WeightFiles(tmp_path) as files:
+        out = torch.zeros(2, 1, dtype=torch.bfloat16)
+        files.read_into("x", out, rows=slice(1, 3), columns=slice(1, 2))
+        assert out.tolist() == [[3.0], [5.0]]
+        with pytest.raises(ValueError, match=r"x gives \(3, 2\), and the place for it is \(2, 1\)"):
+            files.read_into("x", out)
