@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from reft_megatron.policy.huggingface import reader
 from reft_megatron.policy.huggingface.plan import TensorInfo, plan_shards
