@@ -13,7 +13,7 @@ from megatron.core import dist_checkpointing
 
 from reft_megatron.policy import Policy
 from reft_megatron.policy.families import Attention, Rope, llama
-from reft_megatron.policy.optimizer_state import _set_steps, _steps
+from reft_megatron.policy.optimizer_state import _set_steps, _shares, _steps
 from tests.policy.scene import LAYOUTS, PPO, VOCAB, Layout, make_batches, open_other, open_policy
 
 VOCABULARY = ("word_embeddings.weight", "output_layer.weight")
@@ -137,6 +137,27 @@ def test_a_run_goes_on_at_another_layout(
     limit = distance(whole(reader, *after)[1], losses) if BF16 in before else 1e-5
     assert worst < limit
     assert_same(folder, again)
+
+
+def play_counting(layout: Layout) -> tuple[int, int, int]:
+    """Elements of this rank's share, of what it keeps, and of what crosses borders."""
+    policy = open_policy(layout, ON)
+    shares = _shares(policy._chunks, policy._optimizer, policy.mesh)
+    return (
+        sum(len(share.spans[share.rank]) for share in shares),
+        sum(share.size for share in shares if share.kept),
+        sum(share.size for share in shares if share.senders),
+    )
+
+
+@pytest.mark.megatron
+def test_a_rank_keeps_its_share_and_little_more(ranks):
+    layout = LAYOUTS["dp2"]
+    counts = ranks(layout.world, play_counting, layout)
+    (crossing,) = {count for *_, count in counts}
+    assert 0 < crossing < sum(share for share, *_ in counts) / 4
+    assert sum(share for share, *_ in counts) == sum(kept for _, kept, _ in counts)
+    assert all(abs(kept - share) < crossing for share, kept, _ in counts)
 
 
 @pytest.mark.megatron

@@ -117,6 +117,14 @@ def test_a_prompt_too_long_counts_as_wrong(launch: Launcher, warm: Run, checked:
 
 
 @pytest.mark.megatron
+def test_weights_alone_are_enough(launch: Launcher, warm: Run, checked: Run) -> None:
+    """Of a folder in Megatron's format that says nothing of the model around them."""
+    load = (f"model.load={warm.folder}/checkpoints/best/weights", "model.preset=galactica-tiny")
+    run = launch(1, "evaluate", "bare", *load, *CHECKED)
+    assert completions(run) == completions(checked)
+
+
+@pytest.mark.megatron
 def test_a_training_run_is_not_overwritten(launch: Launcher, warm: Run) -> None:
     before = warm.content("**/*")
     message = launch.refused(1, "evaluate", "warm", "evaluate.split=dev")
