@@ -1,0 +1,24 @@
+"""Will it fit, and how long may it take: arithmetic over settings.
+
+`tools/plan.py` asks for all layouts, the trainer for its own before it builds anything.
+"""
+
+from reft_megatron.policy.plan.case import JOBS, Case
+from reft_megatron.policy.plan.check import available_memory, check_memory
+from reft_megatron.policy.plan.search import KEPT_BACK, search, try_remedies
+from reft_megatron.policy.plan.speed import ASSUMPTIONS, GPUS, find_gpu
+from reft_megatron.policy.plan.weights import count_parameters
+
+__all__ = [
+    "ASSUMPTIONS",
+    "GPUS",
+    "JOBS",
+    "KEPT_BACK",
+    "Case",
+    "available_memory",
+    "check_memory",
+    "count_parameters",
+    "find_gpu",
+    "search",
+    "try_remedies",
+]

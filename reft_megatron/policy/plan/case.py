@@ -1,0 +1,170 @@
+"""One question to the planner: a model, a job, and a layout, in plain numbers.
+
+Owns what a recipe does with a model (does it train, beside a reference, after generating?) and the
+sizes that memory and time both hang on: sequences and micro-batches of a data rank, rows of the
+vocabulary, how many micro-batches a stage holds at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reft_megatron.config import Config, ParallelConfig
+from reft_megatron.policy.families import Architecture
+
+__all__ = ["JOBS", "Case", "Job"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a recipe does with its model."""
+
+    trains: bool = True
+    """Gradients and optimizer state are held."""
+    generates: bool = True
+    """Sequences are sampled, if only of dev problems."""
+    scores: bool = False
+    """Every step samples its batch and scores it, beside a frozen reference if KL counts."""
+
+
+JOBS: Mapping[str, Job] = {
+    "ppo": Job(scores=True),
+    "sft": Job(),
+    "pretrain": Job(generates=False),
+    "evaluate": Job(trains=False),
+}
+"""The recipes that the planner knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A model doing a job on one layout of `world` ranks."""
+
+    architecture: Architecture
+    """The model."""
+    config: Config
+    """The settings, the layout among them."""
+    recipe: str
+    """A key of JOBS."""
+    world: int
+    """Ranks, one a GPU."""
+    vocab: int
+    """Ids of the tokenizer."""
+    spread: float = 2.0
+    """Cells of the rectangle in which packed sequences attend, for each of their tokens."""
+
+    def changed(self, **sections: object) -> Case:
+        """The same with other sections of the config."""
+        config = dataclasses.replace(self.config, **sections)  # type: ignore[arg-type]  # sections
+        return dataclasses.replace(self, config=config)
+
+    @property
+    def job(self) -> Job:
+        """What the recipe does."""
+        return JOBS[self.recipe]
+
+    @property
+    def parallel(self) -> ParallelConfig:
+        """The layout."""
+        return self.config.parallel
+
+    @property
+    def reference(self) -> bool:
+        """True if a frozen model stands beside the one that learns."""
+        return self.job.scores and self.config.ppo.kl_coef > 0
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a weight and of an activation."""
+        return 2 if self.config.model.precision == "bf16" else 4
+
+    @property
+    def data(self) -> int:
+        """Data-parallel size."""
+        return self.world // (self.parallel.tensor * self.parallel.pipeline)
+
+    @property
+    def shard(self) -> int:
+        """Sequence-parallel ranks that share the activations between the matrix products."""
+        return self.parallel.tensor if self.parallel.sequence else 1
+
+    @property
+    def vocab_rows(self) -> int:
+        """Rows of the vocabulary on one tensor rank, padding included."""
+        multiple = self.config.model.vocab_multiple * self.parallel.tensor
+        rows = self.architecture.vocab or self.vocab
+        return -(-rows // multiple) * multiple // self.parallel.tensor
+
+    @property
+    def chunk_layers(self) -> int:
+        """Layers of one model chunk."""
+        return self.architecture.layers // (self.parallel.pipeline * self.parallel.virtual_pipeline)
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Columns of queries, of keys, and inside the feed-forward block, on one tensor rank."""
+        attention, tensor = self.architecture.attention, self.parallel.tensor
+        return (
+            attention.heads * attention.size // tensor,
+            attention.groups * attention.size // tensor,
+            self.architecture.ffn // tensor,
+        )
+
+    @property
+    def response(self) -> int:
+        """Tokens of the longest response."""
+        return min(self.config.generate.max_new_tokens, self.architecture.positions - 1)
+
+    @property
+    def prompt(self) -> int:
+        """Tokens of the longest prompt."""
+        room = self.architecture.positions - self.response
+        return min(self.config.generate.max_prompt_tokens, room)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest sequence that is trained on."""
+        return min(self.prompt + self.response, self.config.optimizer.micro_batch_tokens)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of one step on one data rank."""
+        batch = {
+            "ppo": self.config.ppo.batch_size * self.config.ppo.samples_per_problem,
+            "sft": self.config.sft.batch_size,
+            "pretrain": self.config.pretrain.batch_size,
+            "evaluate": self.config.generate.slots * self.data,
+        }
+        return -(-batch[self.recipe] // self.data)
+
+    @property
+    def packed(self) -> int:
+        """Tokens of one micro-batch."""
+        return min(self.config.optimizer.micro_batch_tokens, self.sequences * self.length)
+
+    @property
+    def tokens(self) -> int:
+        """Places of one micro-batch in every layer: its tokens, with padding in a rectangle."""
+        return self.packed if self.config.optimizer.packing else round(self.packed * self.spread)
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of one step on one data rank."""
+        count = math.ceil(self.sequences * self.length / self.packed)
+        multiple = self.parallel.pipeline if self.parallel.virtual_pipeline > 1 else 1
+        return -(-count // multiple) * multiple
+
+    def in_flight(self, stage: int) -> int:
+        """Forward passes of one model chunk whose backward pass `stage` still waits for, at most.
+
+        As Megatron's schedules: one forward, one backward, plain or interleaved.
+        """
+        behind = self.parallel.pipeline - stage - 1
+        chunks = self.parallel.virtual_pipeline
+        if chunks == 1:
+            return min(behind + 1, self.micro_batches)
+        ahead = 2 * behind + (chunks - 1) * self.parallel.pipeline
+        return min(ahead + 1, self.micro_batches * chunks)

@@ -1,0 +1,200 @@
+"""How long each phase of a step may take: a roofline.
+
+Owns the kinds of GPU with their peaks, the shares of them that are assumed to be reached, and the
+sums. A phase takes as long as its arithmetic, its memory traffic or the host that launches its
+kernels, whichever is longest, and then its messages: nothing overlaps, as in this trainer. The
+figures rank layouts; none of them has been measured on a GPU yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reft_megatron.errors import ConfigError
+from reft_megatron.policy.plan.case import Case
+
+__all__ = ["ASSUMPTIONS", "GPUS", "Gpu", "Times", "find_gpu", "predict_times"]
+
+_MATMUL, _MEMORY, _LINK = 0.4, 0.6, 0.6
+_NODE, _NETWORK = 8, 50e9
+_LAUNCH_S, _MESSAGE_S = 3e-4, 2e-5
+
+ASSUMPTIONS = (
+    f"{_MATMUL:.0%} of peak FLOP/s, {_MEMORY:.0%} of memory bandwidth, {_LINK:.0%} of link "
+    f"bandwidth, nodes of {_NODE} GPUs with {_NETWORK / 1e9:.0f} GB/s a GPU between them, "
+    f"{_LAUNCH_S * 1e3:.1f} ms of the host a layer and pass, every sequence as long as allowed"
+)
+"""What the times assume beside the GPU's peaks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A kind of GPU, as its maker describes it."""
+
+    name: str
+    """As people call it."""
+    memory: float
+    """Bytes, as the name counts them; the card has some 6 % more."""
+    bf16: float
+    """Peak dense bf16 FLOP/s."""
+    fp32: float
+    """Peak fp32 FLOP/s, without TF32."""
+    bandwidth: float
+    """Bytes/s of its memory."""
+    link: float
+    """Bytes/s in one direction to the GPUs of its node."""
+
+
+GPUS = {
+    "a100": Gpu(
+        name="A100 80GB", memory=80e9, bf16=312e12, fp32=19.5e12, bandwidth=2.04e12, link=300e9
+    ),
+    "h100": Gpu(
+        name="H100 80GB", memory=80e9, bf16=989e12, fp32=67e12, bandwidth=3.35e12, link=450e9
+    ),
+    "h200": Gpu(
+        name="H200 141GB", memory=141e9, bf16=989e12, fp32=67e12, bandwidth=4.8e12, link=450e9
+    ),
+}
+"""Kinds by the name that `--gpu` takes; the SXM cards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of one step, by phase; 0 for a phase that the recipe does not have."""
+
+    generate: float = 0.0
+    """Sampling the batch."""
+    score: float = 0.0
+    """Log-probs and values of the batch, by the policy and its reference."""
+    update: float = 0.0
+    """All optimizer steps on the batch."""
+
+    @property
+    def step(self) -> float:
+        """The whole step."""
+        return self.generate + self.score + self.update
+
+
+def find_gpu(name: str, memory: float | None) -> Gpu:
+    """The kind called `name`, or for an empty name the one nearest to `memory` bytes.
+
+    Raises ConfigError for an unknown name.
+    """
+    if name:
+        if name not in GPUS:
+            raise ConfigError(f"unknown GPU {name!r}; known are {', '.join(GPUS)}.")
+        return GPUS[name]
+    # The newer kind first, among those alike.
+    return min(reversed(GPUS.values()), key=lambda gpu: abs(gpu.memory - (memory or 80e9)))
+
+
+def predict_times(case: Case, gpu: Gpu) -> Times:
+    """The times of one step of `case` on GPUs of that kind."""
+    job = case.job
+    if not job.trains:
+        return Times(generate=_generate(case, gpu))
+    forward, backward = _passes(case, gpu)
+    parallel = case.parallel
+    # A pipeline of P stages stands still for P - 1 micro-batches, or a share of them if chunked.
+    turns = case.micro_batches + (parallel.pipeline - 1) / parallel.virtual_pipeline
+    update = turns * (forward + backward) + _step(case, gpu)
+    if not job.scores:
+        return Times(update=update)
+    return Times(
+        generate=_generate(case, gpu),
+        score=turns * forward * (2 if case.reference else 1),
+        update=case.config.ppo.updates_per_batch * update,
+    )
+
+
+def _passes(case: Case, gpu: Gpu) -> tuple[float, float]:
+    """Seconds of the forward and the backward pass of one micro-batch on the slowest stage."""
+    shape, parallel, recompute = case.architecture, case.parallel, case.config.model.recompute
+    layers = shape.layers // parallel.pipeline
+    products, attention = _layer_flops(case)
+    again = {"none": 0.0, "selective": attention, "full": products + attention}[recompute]
+    vocabulary = 2 * case.vocab_rows * parallel.tensor * shape.hidden
+
+    def seconds(layer: float, head: float) -> float:
+        work = case.tokens * (layers * layer + head) / parallel.tensor
+        return max(work / (_MATMUL * _peak(case, gpu)), layers * _LAUNCH_S)
+
+    size = case.tokens * shape.hidden * case.itemsize
+    reduce = layers * 2 * _ring(2 * size, parallel.tensor, _tensor_link(case, gpu))
+    hand_on = 0.0
+    if parallel.pipeline > 1:
+        hop = size / case.shard / _stage_link(case, gpu) + _MESSAGE_S
+        hand_on = parallel.virtual_pipeline * hop
+    forward = seconds(products + attention, vocabulary) + reduce + hand_on
+    # Twice the forward pass; the vocabulary's logits are computed again.
+    backward = seconds(2 * (products + attention) + again, 3 * vocabulary) + hand_on
+    return forward, backward + reduce * (2 if recompute == "full" else 1)
+
+
+def _generate(case: Case, gpu: Gpu) -> float:
+    """All sequences of one data rank, `generate.slots` at a time; stages wait for each other."""
+    shape, parallel = case.architecture, case.parallel
+    rows = min(case.sequences, case.config.generate.slots)
+    products, attention = _layer_flops(case)
+    vocabulary = 2 * case.vocab_rows * parallel.tensor * shape.hidden
+    flops = (shape.layers * (products + attention) + vocabulary) / parallel.tensor
+    weights = (shape.layers * products + vocabulary) / 2 / parallel.tensor * case.itemsize
+    _, key, _ = case.widths
+    seen = case.prompt + case.response / 2
+    cache = rows * seen * 2 * key * case.itemsize * shape.layers
+    arithmetic = flops / (_MATMUL * _peak(case, gpu))
+    token = max(
+        rows * arithmetic,
+        (weights + cache) / (_MEMORY * gpu.bandwidth),
+        shape.layers * _LAUNCH_S,
+    )
+    messages = 2 * shape.layers if parallel.tensor > 1 else 0
+    messages += 2 * parallel.pipeline if parallel.pipeline > 1 else 0
+    prefill = case.sequences * case.prompt * arithmetic
+    rounds = case.sequences / rows
+    return prefill + rounds * case.response * (token + messages * _MESSAGE_S)
+
+
+def _step(case: Case, gpu: Gpu) -> float:
+    """Gradients summed over the data ranks, the optimizer's step, weights handed back."""
+    shape, parallel = case.architecture, case.parallel
+    products, _ = _layer_flops(case)
+    numbers = shape.layers // parallel.pipeline * products / 2 / parallel.tensor
+    numbers += case.vocab_rows * shape.hidden
+    link = gpu.link if parallel.tensor * case.data <= _NODE else _NETWORK
+    sharded = parallel.distributed_optimizer
+    # A reduce-scatter of fp32 and a gather of weights, or an all-reduce of fp32.
+    moved = numbers * (4 + case.itemsize if sharded else 8)
+    share = numbers / (case.data if sharded else 1)
+    # Masters and moments read and written, the gradient read, the weight written.
+    touched = share * (24 + 4 + case.itemsize)
+    return _ring(moved, case.data, link) + touched / (_MEMORY * gpu.bandwidth)
+
+
+def _layer_flops(case: Case) -> tuple[float, float]:
+    """FLOPs a token of one whole layer: in matrix products, in attention proper."""
+    shape, attention = case.architecture, case.architecture.attention
+    query, key = attention.heads * attention.size, attention.groups * attention.size
+    weights = shape.hidden * (2 * query + 2 * key + shape.ffn * (3 if shape.gated else 2))
+    # A token sees half of its sequence, and is multiplied twice.
+    return 2.0 * weights, 2.0 * case.length * query
+
+
+def _ring(size: float, ranks: int, link: float) -> float:
+    """Seconds to pass `size` bytes around `ranks` ranks."""
+    return 0.0 if ranks == 1 else size * (ranks - 1) / ranks / (_LINK * link) + _MESSAGE_S
+
+
+def _peak(case: Case, gpu: Gpu) -> float:
+    return gpu.bf16 if case.itemsize == 2 else gpu.fp32
+
+
+def _tensor_link(case: Case, gpu: Gpu) -> float:
+    return gpu.link if case.parallel.tensor <= _NODE else _NETWORK
+
+
+def _stage_link(case: Case, gpu: Gpu) -> float:
+    """Neighbouring stages are tensor x data ranks apart."""
+    within = case.world <= _NODE or case.parallel.tensor * case.data < _NODE
+    return _LINK * (gpu.link if within else _NETWORK)

@@ -1,0 +1,178 @@
+"""Plans as tables for people, and as values for machines.
+
+Owns units (a GB is 10^9 bytes), the names of the items, and what is said where nothing fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from reft_megatron.config import ParallelConfig
+from reft_megatron.policy.plan.case import Case
+from reft_megatron.policy.plan.memory import Memory
+from reft_megatron.policy.plan.search import Plan, Search, Trial
+
+__all__ = [
+    "WIDTH",
+    "as_dict",
+    "complaint",
+    "gigabytes",
+    "largest_item",
+    "plan_table",
+    "reasons",
+    "text",
+    "trial_table",
+]
+
+WIDTH = 115
+"""Columns of a printed table."""
+
+_NAMES = {
+    "weights": "weights",
+    "gradients": "grads",
+    "optimizer": "Adam",
+    "reference": "ref.",
+    "activations": "activ.",
+    "layer": "layer",
+    "logits": "logits",
+    "cache": "cache",
+    "prefill": "prefill",
+}
+"""Items as columns are headed."""
+
+_UPDATE, _GENERATION = ("activations", "layer", "logits"), ("cache", "prefill")
+
+_TOLD = {
+    "weights": "the weights",
+    "gradients": "the gradients",
+    "optimizer": "the optimizer's state",
+    "reference": "the reference model",
+    "activations": "the activations",
+    "layer": "the layer at hand",
+    "logits": "the logits",
+    "cache": "the key-value cache",
+    "prefill": "the prefill",
+}
+
+
+def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> Table:
+    """One row a plan: layout, GB by item, total and free, and with `times` seconds by phase."""
+    phases = ("generate", "score", "update", "step") if times else ()
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=0)
+    for name in ("TP", "PP", "VPP", "DP", *_NAMES.values(), "total", "free", *phases):
+        table.add_column(name, justify="right", no_wrap=True)
+    for plan in plans:
+        memory = plan.memory
+        sizes = [getattr(memory, item) for item in _NAMES]
+        sizes += [memory.total, usable - memory.total]
+        seconds = [_digits(getattr(plan.times, phase)) for phase in phases]
+        layout = map(str, _sizes(plan.case))
+        table.add_row(*layout, *map(gigabytes, sizes), *seconds)
+    return table
+
+
+def trial_table(trials: Sequence[Trial]) -> Table:
+    """One row a change: what the smallest layout needs, and the fastest that fits."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for name in ("what to try", "needs", "fits", "fastest TP x PP x VPP x DP"):
+        table.add_column(name, no_wrap=True)
+    for trial in trials:
+        found = trial.found
+        best = next((_layout(plan.case) for plan in found.fitting), "")
+        needs = gigabytes(found.smallest.memory.total)
+        table.add_row(trial.change, needs, "yes" if best else "no", best)
+    return table
+
+
+def complaint(plan: Plan, usable: float) -> str:
+    """Says that `plan` does not fit, and which item is too big."""
+    item = largest_item(plan.memory)
+    return (
+        f"{plan.case.architecture.name} as TP x PP x VPP x DP = "
+        f"{_layout(plan.case)} needs {gigabytes(plan.memory.total)} GB on "
+        f"a rank, which has {gigabytes(usable)}; most of it is {_TOLD[item]} with "
+        f"{gigabytes(getattr(plan.memory, item))} GB"
+    )
+
+
+def largest_item(memory: Memory) -> str:
+    """The field of the largest item that is there at the worst moment."""
+    idle = _GENERATION if memory.update > memory.generation else _UPDATE
+    there = [item for item in _NAMES if item not in idle]
+    return max(there, key=lambda item: getattr(memory, item))
+
+
+def reasons(left_out: Sequence[tuple[ParallelConfig, str]]) -> list[str]:
+    """Why layouts were left out, each reason once with the number of layouts."""
+    counts = Counter(reason for _, reason in left_out)
+    return [f"{count} x {reason}" for reason, count in counts.most_common()]
+
+
+def as_dict(found: Search, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Everything of a search as JSON has it; bytes and seconds."""
+    return {
+        "usable": found.usable,
+        "fitting": [_plan(plan, found.usable) for plan in found.fitting],
+        "too_big": [_plan(plan, found.usable) for plan in found.too_big],
+        "left_out": [
+            {**_parallel(parallel), "reason": reason} for parallel, reason in found.left_out
+        ],
+        "to_try": [
+            {
+                "change": trial.change,
+                "needs": trial.found.smallest.memory.total,
+                "fits": bool(trial.found.fitting),
+            }
+            for trial in trials
+        ],
+    }
+
+
+def text(table: Table) -> str:
+    """The table as plain text of at most `WIDTH` columns."""
+    page = io.StringIO()
+    Console(file=page, width=WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
+
+
+def gigabytes(size: float) -> str:
+    """`size` bytes in GB, three digits."""
+    return _digits(size / 1e9)
+
+
+def _digits(number: float) -> str:
+    decimals = sum(abs(number) < limit for limit in (1, 10, 100))
+    return f"{number:.{decimals}f}" if number else "0"
+
+
+def _sizes(case: Case) -> tuple[int, int, int, int]:
+    parallel = case.parallel
+    return parallel.tensor, parallel.pipeline, parallel.virtual_pipeline, case.data
+
+
+def _layout(case: Case) -> str:
+    return " x ".join(map(str, _sizes(case)))
+
+
+def _plan(plan: Plan, usable: float) -> dict[str, Any]:
+    memory, times = plan.memory, plan.times
+    return {
+        **_parallel(plan.case.parallel),
+        "data": plan.case.data,
+        "memory": dataclasses.asdict(memory) | {"total": memory.total},
+        "free": usable - memory.total,
+        "seconds": dataclasses.asdict(times) | {"step": times.step},
+    }
+
+
+def _parallel(parallel: ParallelConfig) -> dict[str, Any]:
+    names = ("tensor", "pipeline", "virtual_pipeline", "sequence")
+    return {name: getattr(parallel, name) for name in names}

@@ -1,0 +1,78 @@
+"""The plain numbers of a case: batches, micro-batches, and how many are in flight."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from reft_megatron.cli import RECIPES
+from reft_megatron.policy.plan.case import JOBS
+from tests.policy.plan.shapes import case_of
+from tests.policy.scene import LAYOUTS, ONE, Layout
+
+
+def test_every_recipe_has_a_job():
+    assert set(JOBS) == set(RECIPES)
+
+
+def test_a_batch_is_shared_by_data_ranks_and_cut_into_micro_batches():
+    settings = (
+        *("ppo.batch_size=20", "ppo.samples_per_problem=3", "optimizer.micro_batch_tokens=4000"),
+        *("generate.max_prompt_tokens=300", "generate.max_new_tokens=200"),
+    )
+    case = case_of(LAYOUTS["tp2-dp2"], *settings)
+    assert (case.data, case.length, case.sequences) == (2, 500, 30)
+    assert (case.packed, case.tokens, case.micro_batches) == (4000, 4000, 4)
+    padded = case_of(LAYOUTS["tp2-dp2"], *settings, "optimizer.packing=false", spread=1.5)
+    assert padded.tokens == 6000
+    few = case_of(LAYOUTS["tp2-dp2"], *settings, "ppo.batch_size=2")
+    assert (few.sequences, few.packed, few.micro_batches) == (3, 1500, 1)
+
+
+def test_sequences_are_as_long_as_the_model_and_a_micro_batch_allow():
+    asked = ("generate.max_prompt_tokens=2000", "generate.max_new_tokens=400")
+    case = case_of(ONE, *asked)
+    assert (case.prompt, case.response, case.length) == (624, 400, 1024)
+    short = case_of(ONE, *asked, "optimizer.micro_batch_tokens=900")
+    assert (short.prompt, short.length) == (624, 900)
+
+
+def test_only_ppo_with_a_kl_term_has_a_reference_model():
+    assert case_of().reference
+    assert not case_of(ONE, "ppo.kl_coef=0").reference
+    assert not case_of(recipe="sft").reference
+
+
+def test_the_vocabulary_is_padded_over_tensor_ranks():
+    assert case_of(ONE).vocab_rows == 100
+    assert case_of(LAYOUTS["tp2"]).vocab_rows == 60
+    published = replace(case_of(ONE), architecture=replace(case_of().architecture, vocab=130))
+    assert published.vocab_rows == 140
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "virtual", "flights"),
+    [
+        # One forward, one backward: a stage holds one for each stage behind it, and its own.
+        (1, 1, [1]),
+        (4, 1, [4, 3, 2, 1]),
+        # Interleaved: two for each stage behind, a round of all stages for each further chunk.
+        (2, 2, [5, 3]),
+        (4, 2, [11, 9, 7, 5]),
+    ],
+)
+def test_micro_batches_in_flight(pipeline: int, virtual: int, flights: list[int]):
+    layout = Layout(world=pipeline, pipeline=pipeline, virtual=virtual)
+    room = ("optimizer.micro_batch_tokens=100", "ppo.batch_size=64")
+    case = case_of(layout, *room, "generate.max_prompt_tokens=76")
+    assert [case.in_flight(stage) for stage in range(pipeline)] == flights
+
+
+def test_no_more_are_in_flight_than_there_are():
+    case = case_of(Layout(world=4, pipeline=4), "ppo.batch_size=2")
+    assert case.micro_batches == 1
+    assert [case.in_flight(stage) for stage in range(4)] == [1, 1, 1, 1]
+    # Interleaved, they come in rounds of as many as there are stages.
+    interleaved = case_of(Layout(world=2, pipeline=2, virtual=2), "ppo.batch_size=1")
+    assert (interleaved.micro_batches, interleaved.in_flight(0)) == (2, 4)

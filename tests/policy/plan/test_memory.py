@@ -1,0 +1,111 @@
+"""Predicted bytes against allocated ones: weights, gradients, optimizer state, on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+import torch
+
+from reft_megatron.policy import Policy
+from reft_megatron.policy.plan.memory import stage_memory
+from reft_megatron.policy.plan.weights import buffers, stage_chunks
+from tests.policy.plan.shapes import case_of
+from tests.policy.scene import LAYOUTS, Layout, open_policy
+
+BY_WORLD = {
+    world: {name: layout for name, layout in LAYOUTS.items() if layout.world == world}
+    for world in (2, 4)
+}
+PRECISIONS = ("fp32", "bf16")
+SHARDED = (True, False)
+
+
+def settings(precision: str, sharded: bool) -> tuple[str, str]:
+    return f"model.precision={precision}", f"parallel.distributed_optimizer={sharded}"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Bytes that one rank holds."""
+
+    stage: int
+    tensor: int
+    weights: int
+    gradients: int
+    optimizer: int
+
+
+def storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
+    """Bytes of the memory behind `tensors`, by address."""
+    return {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors
+    }
+
+
+def measure(policy: Policy) -> Seen:
+    parameters = [p for chunk in policy._chunks for p in chunk.parameters()]
+    weights = storages(parameters)
+    engine = policy._optimizer
+    engine.init_state_fn(engine.optimizer)  # what the first step does
+    masters = [p for group in engine.optimizer.param_groups for p in group["params"]]
+    moments = [
+        state[name]
+        for state in engine.optimizer.state.values()
+        for name in ("exp_avg", "exp_avg_sq")
+    ]
+    state = storages([*masters, *moments])
+    return Seen(
+        stage=policy.mesh.pipeline.rank,
+        tensor=policy.mesh.tensor.rank,
+        weights=sum(weights.values()),
+        gradients=sum(storages(p.main_grad for p in parameters).values()),
+        optimizer=sum(size for at, size in state.items() if at not in weights),
+    )
+
+
+def play_measuring(layouts: dict[str, Layout]) -> dict[tuple[str, str, bool], Seen]:
+    return {
+        (name, precision, sharded): measure(open_policy(layout, *settings(precision, sharded)))
+        for name, layout in layouts.items()
+        for precision, sharded in product(PRECISIONS, SHARDED)
+    }
+
+
+def check(ranks: list[Seen], layout: Layout, precision: str, *, sharded: bool) -> None:
+    case = case_of(layout, *settings(precision, sharded), recipe="sft")
+    for seen in ranks:
+        wanted = stage_memory(case, seen.stage)
+        assert (seen.weights, seen.gradients) == (wanted.weights, wanted.gradients)
+        # A rank whose share has padding in it holds that much less.
+        assert seen.optimizer <= wanted.optimizer
+        replicas = [r for r in ranks if (r.stage, r.tensor) == (seen.stage, seen.tensor)]
+        bare = [
+            b
+            for chunk in stage_chunks(case, seen.stage)
+            for b in buffers(case, chunk, padded=False)
+        ]
+        whole = sum(b.size * (8 if b.itemsize == 4 else 12) for b in bare)
+        copies = 1 if sharded else case.data
+        assert sum(r.optimizer for r in replicas) == whole * copies
+        padding = wanted.optimizer * len(replicas) - whole * copies
+        numbers = sum(len(chunk) for chunk in stage_chunks(case, seen.stage))
+        assert 0 <= padding <= (64 * numbers + 3 * 128 * case.data) * 12 * sharded
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize("world", BY_WORLD)
+def test_what_is_held_all_the_time_is_predicted_to_the_byte(ranks, world: int):
+    seen = ranks(world, play_measuring, BY_WORLD[world])
+    for name, precision, sharded in seen[0]:
+        found = [rank[name, precision, sharded] for rank in seen]
+        check(found, LAYOUTS[name], precision, sharded=sharded)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("sharded", SHARDED)
+def test_so_it_is_on_one_rank(alone, precision: str, sharded: bool):
+    seen = measure(open_policy(LAYOUTS["1"], *settings(precision, sharded)))
+    check([seen], LAYOUTS["1"], precision, sharded=sharded)

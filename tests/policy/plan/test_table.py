@@ -1,0 +1,109 @@
+"""Plans as people and machines read them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from reft_megatron.policy.plan.memory import Memory
+from reft_megatron.policy.plan.search import search, try_remedies
+from reft_megatron.policy.plan.speed import GPUS
+from reft_megatron.policy.plan.table import (
+    WIDTH,
+    as_dict,
+    complaint,
+    gigabytes,
+    largest_item,
+    plan_table,
+    reasons,
+    text,
+    trial_table,
+)
+from tests.policy.plan.shapes import case_of
+from tests.policy.scene import Layout
+
+H100 = GPUS["h100"]
+FOUR = case_of(Layout(world=4))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (0, "0"),
+        (1.5e6, "0.002"),
+        (0.5e9, "0.500"),
+        (9.994e9, "9.99"),
+        (13.32e9, "13.3"),
+        (167.2e9, "167"),
+        (-32.94e9, "-32.9"),
+    ],
+)
+def test_sizes_have_three_digits(size: float, shown: str):
+    assert gigabytes(size) == shown
+
+
+def test_a_row_says_layout_items_and_times():
+    found = search(FOUR, H100, memory=80e9)
+    lines = text(plan_table(found.fitting, usable=found.usable)).splitlines()
+    assert lines[0].split() == [
+        *("TP", "PP", "VPP", "DP", "weights", "grads", "Adam", "ref.", "activ.", "layer"),
+        *("logits", "cache", "prefill", "total", "free", "generate", "score", "update", "step"),
+    ]
+    assert max(map(len, lines)) <= WIDTH
+    best = found.fitting[0]
+    cells = lines[2].split()
+    assert cells[:4] == ["1", "1", "1", "4"]
+    assert cells[4] == gigabytes(best.memory.weights)
+    assert cells[-6] == gigabytes(best.memory.total)
+    assert cells[-5] == gigabytes(76e9 - best.memory.total)
+    assert cells[-1] == f"{best.times.step:.3f}"
+    short = text(plan_table(found.fitting, usable=found.usable, times=False)).splitlines()
+    assert short[0].split()[-1] == "free"
+
+
+def test_the_largest_item_is_one_of_the_worst_moment():
+    update = Memory(weights=5, gradients=1, activations=8, layer=3, cache=9)
+    assert largest_item(update) == "activations"
+    generation = Memory(weights=5, gradients=1, activations=6, cache=9)
+    assert largest_item(generation) == "cache"
+
+
+def test_what_does_not_fit_is_said_in_one_sentence():
+    plan = search(FOUR, H100, memory=1e6).smallest
+    item = largest_item(plan.memory)
+    size = gigabytes(getattr(plan.memory, item))
+    told = complaint(plan, 0.95e6)
+    assert told.startswith("galactica-tiny as TP x PP x VPP x DP = ")
+    assert f"needs {gigabytes(plan.memory.total)} GB on a rank, which has 0.001; " in told
+    assert told.endswith(f"with {size} GB")
+
+
+def test_reasons_are_said_once():
+    found = search(case_of(Layout(world=8)), H100, memory=80e9)
+    told = reasons(found.left_out)
+    assert len(told) == len(set(told)) > 0
+    counts = [int(line.split()[0]) for line in told]
+    assert sum(counts) == len(found.left_out)
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_trials_say_what_to_set_and_whether_it_helps():
+    trials = try_remedies(FOUR, H100, memory=1e6)
+    lines = text(trial_table(trials)).splitlines()
+    assert lines[0].split("  ")[0].strip() == "what to try"
+    rows = [line for line in lines[2:] if line.strip()]
+    assert [row.split("  ")[0].strip() for row in rows] == [trial.change for trial in trials]
+    assert all(" no" in row for row in rows)
+
+
+def test_everything_as_json():
+    found = search(case_of(Layout(world=8)), H100, memory=80e9)
+    told = json.loads(json.dumps(as_dict(found, [])))
+    assert told["usable"] == 76e9
+    assert len(told["fitting"]) == len(found.fitting)
+    first = told["fitting"][0]
+    assert first["tensor"] * first["pipeline"] * first["data"] == 8
+    assert first["memory"]["total"] + first["free"] == 76e9
+    assert first["seconds"]["step"] == found.fitting[0].times.step
+    assert told["left_out"][0]["reason"].startswith("galactica-tiny has ")
