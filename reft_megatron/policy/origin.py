@@ -86,7 +86,7 @@ def travelling_files(config: Config) -> dict[str, bytes]:
         found = folder_files(Path(model.load) / FOLDER)
     if config.tokenizer.path:
         own = _read(tokenizer_files(config.tokenizer.path))
-        # The same tokenizer, named by itself: what stands beside it where it comes from still holds.
+        # The same tokenizer, named by itself: what stands beside it at its origin still holds.
         if any(found.get(name) != content for name, content in own.items()):
             found = {name: found[name] for name in _SETTINGS if name in found} | own
     return found

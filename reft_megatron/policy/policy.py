@@ -7,7 +7,7 @@ Two policies live side by side (the learner and its frozen reference); nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import checkpoint
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.generate import Generator
-from reft_megatron.policy.huggingface import load_folder
+from reft_megatron.policy.huggingface import HEAD_NAMES, load_folder
 from reft_megatron.policy.initialise import initialise
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.optimizer import build_optimizer, learning_rate
@@ -42,6 +42,8 @@ class Policy:
         self, config: Config, mesh: Mesh, tokenizer: Tokenizer, *, total_steps: int | None
     ) -> None:
         """Build with weights of `model.hf`, or random ones; `total_steps` None builds it frozen.
+
+        With `model.load` set, `load` must follow: until then only a head has weights.
 
         `total_steps` is the number of optimizer steps the learning-rate schedule spans. Raises
         ConfigError for an unknown preset or a layout that does not divide the model, and
@@ -159,13 +161,18 @@ class Policy:
         return dict(meta.get("extra", {}))
 
     def _fill(self) -> None:
-        """Initial weights: those of `model.hf`, drawn ones where it has none."""
+        """Initial weights: those of `model.hf`, or random ones.
+
+        What `model.load` brings is not drawn: it may be large, and the caller loads it next.
+        """
         model, seed = self._config.model, self._config.run.seed
-        drawn: frozenset[str] | None = None
+        drawn: Collection[str] | None = None
         if model.hf:
             drawn = load_folder(
                 Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
             )
+        elif model.load:
+            drawn = HEAD_NAMES[model.head].keys()
         initialise(self._chunks, self.architecture, seed=seed, only=drawn)
 
     def _make_trainable(self) -> None:

@@ -66,12 +66,12 @@ BAD = {
         ("model.preset=galactica-125",),
         "ConfigError: unknown model.preset 'galactica-125'; the nearest is 'galactica-125m', all "
         "are galactica-tiny, galactica-125m, galactica-1.3b, galactica-6.7b, galactica-30b, "
-        "galactica-120b.",
+        "galactica-120b, codellama-7b, codellama-13b, codellama-34b, codellama-70b.",
     ),
     "no such checkpoint": (
         ("model.load=/nowhere",),
-        "CheckpointError: /nowhere is not a complete checkpoint: it has no readable "
-        "manifest.json. Point at a folder written by a finished save.",
+        "CheckpointError: /nowhere says nothing of its model: it has no readable meta.json. Point "
+        "at a folder written by a finished save, or name its architecture with model.preset.",
     ),
     "no folder to write": (
         ("run.dir=/dev/null",),
@@ -109,6 +109,17 @@ def test_heads_that_do_not_divide(launch: Launcher) -> None:
         "reft-megatron: ConfigError: galactica-tiny has 4 attention heads, which parallel.tensor "
         "= 3 does not divide. Choose a layout whose parallel.tensor divides 4.\n"
     )
+
+
+def test_a_model_that_no_memory_holds(launch: Launcher) -> None:
+    message = launch.refused(2, "ppo", "bad", "model.preset=galactica-120b")
+    lines = message.splitlines()
+    assert lines[0].startswith(
+        "reft-megatron: ConfigError: galactica-120b as TP x PP x VPP x DP = 1 x 1 x 1 x 2 needs "
+    )
+    assert "; the largest item is the weights with 483 GB. " in lines[0]
+    assert lines[3].split()[:4] == ["1", "1", "1", "2"]
+    assert "No layout of 2 ranks fits. What may help:" in lines
 
 
 def test_a_checkpoint_of_another_tokenizer(launch: Launcher, small: Run, tmp_path: Path) -> None:
@@ -207,8 +218,7 @@ def test_a_full_disk(launch: Launcher, small: Run) -> None:
     assert run.err[0] == run.err[1]
     assert re.fullmatch(
         r"reft-megatron: CheckpointError: the checkpoint could not be (begun|written): .*File too "
-        r"large.*\. Earlier checkpoints are untouched; free disk space or choose another "
-        r"run\.dir\.\n",
+        r"large.*\. Earlier checkpoints are untouched; free disk space or choose another folder\.\n",
         run.err[0],
         re.DOTALL,
     ), run.err[0]

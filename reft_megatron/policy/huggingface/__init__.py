@@ -7,9 +7,18 @@ checkpoint becomes such a folder (`convert`). `mapping` knows which rows go wher
 
 from reft_megatron.policy.huggingface.convert import Converted, to_checkpoint, to_huggingface
 from reft_megatron.policy.huggingface.load import load_folder
+from reft_megatron.policy.huggingface.mapping import HEAD_NAMES
 from reft_megatron.policy.huggingface.settings import DTYPES
 
-__all__ = ["DTYPES", "DTYPE_CHOICES", "Converted", "load_folder", "to_checkpoint", "to_huggingface"]
+__all__ = [
+    "DTYPES",
+    "DTYPE_CHOICES",
+    "HEAD_NAMES",
+    "Converted",
+    "load_folder",
+    "to_checkpoint",
+    "to_huggingface",
+]
 
 DTYPE_CHOICES = ("auto", "stored", *DTYPES)
 """What `to_huggingface` takes as `dtype`."""
