@@ -25,7 +25,15 @@ from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
 from reft_megatron.log.report import write_run_report
-from reft_megatron.policy import Policy, StepStats, join, leave, tokenizer_path
+from reft_megatron.policy import (
+    Policy,
+    StepStats,
+    architecture_of,
+    join,
+    leave,
+    tokenizer_path,
+)
+from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.continuation import changed_settings
 from reft_megatron.recipes.keeper import CheckpointKeeper
@@ -57,6 +65,7 @@ class Session:
             timeout_s=config.run.collective_timeout_s,
             threads=config.run.threads,
         )
+        self._check_memory()
         self.skipped = 0
         """Optimizer steps skipped so far."""
         self.best: float | None = None
@@ -218,6 +227,17 @@ class Session:
             self.log.say(f"summary: {text}\nreport: {report}")
         self.mesh.world.barrier()
         return summary
+
+    def _check_memory(self) -> None:
+        """ConfigError, with tables, if the run clearly needs more memory than the ranks have."""
+        case = Case(
+            architecture=architecture_of(self.config.model),
+            config=self.config,
+            recipe=self.recipe,
+            world=self.mesh.world.size,
+            vocab=self.tokenizer.vocab_size,
+        )
+        check_memory(case, available_memory(self.mesh))
 
     def _check_settings(self, saved: dict[str, Any]) -> None:
         """CheckpointError if the run was started with settings that cannot change on the way."""

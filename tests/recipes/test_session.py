@@ -218,7 +218,8 @@ def test_a_full_disk(launch: Launcher, small: Run) -> None:
     assert run.err[0] == run.err[1]
     assert re.fullmatch(
         r"reft-megatron: CheckpointError: the checkpoint could not be (begun|written): .*File too "
-        r"large.*\. Earlier checkpoints are untouched; free disk space or choose another folder\.\n",
+        r"large.*\. Earlier checkpoints are untouched; free disk space or choose another "
+        r"folder\.\n",
         run.err[0],
         re.DOTALL,
     ), run.err[0]

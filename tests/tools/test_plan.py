@@ -55,7 +55,7 @@ def test_where_nothing_fits_it_says_what_is_too_big_and_what_would_fit(capsys):
     told = "\n".join(lines)
     assert "1 x 141 GB (peaks of an H200 141GB), of which 134 may be used" in lines
     assert "Nothing fits. The smallest layout:" in lines
-    assert "most of it is the optimizer's state with 79.9 GB." in told
+    assert "the largest item is the optimizer's state with 79.9 GB." in told
     answers = {line[:36].strip(): line[36:].split() for line in lines[-10:]}
     assert answers["ppo.kl_coef=0 (no reference model)"][1] == "no"
     assert answers["all of these"][1] == "yes"

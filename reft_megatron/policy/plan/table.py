@@ -98,7 +98,7 @@ def complaint(plan: Plan, usable: float) -> str:
     return (
         f"{plan.case.architecture.name} as TP x PP x VPP x DP = "
         f"{_layout(plan.case)} needs {gigabytes(plan.memory.total)} GB on "
-        f"a rank, which has {gigabytes(usable)}; most of it is {_TOLD[item]} with "
+        f"a rank, which has {gigabytes(usable)}; the largest item is {_TOLD[item]} with "
         f"{gigabytes(getattr(plan.memory, item))} GB"
     )
 
