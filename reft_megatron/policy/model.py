@@ -20,6 +20,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.tensor_parallel import (
     copy_to_tensor_model_parallel_region,
     gather_from_sequence_parallel_region,
+    gather_from_tensor_model_parallel_region,
 )
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
@@ -163,6 +164,18 @@ class PolicyModel(GPTModel):
         if self.config.sequence_parallel:
             hidden = gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
         return hidden.float()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """fp32 logits [R, L, real] of every token id, whole on every tensor-parallel rank.
+
+        hidden [L, R, H]. For comparing models: training never holds all of them.
+        """
+        if self.config.sequence_parallel:
+            hidden = gather_from_sequence_parallel_region(hidden)
+        length, rows, width = hidden.shape
+        own = project(hidden.reshape(-1, width), self.vocabulary_weight(), self.shard)
+        whole = gather_from_tensor_model_parallel_region(own)[:, : self.vocab.real]
+        return whole.view(length, rows, -1).transpose(0, 1)
 
     def next_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
         """fp32 logits [R, V] after position `last` [R] of each row; hidden [L, R, H]."""

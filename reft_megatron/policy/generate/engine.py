@@ -90,7 +90,7 @@ class Generator:
         return batch.completions()
 
     def _check_room(self, prompts: Sequence[Prompt], max_new_tokens: int) -> None:
-        room = self._chunks[0].max_sequence_length
+        room = self._chunks[0].architecture.positions
         longest = max(prompts, key=lambda prompt: len(prompt.token_ids))
         if len(longest.token_ids) + max_new_tokens > room:
             raise ConfigError(

@@ -19,6 +19,9 @@ from reft_megatron.policy.model import Head, PolicyModel
 
 __all__ = ["forward_stages", "whole_sequences"]
 
+# An embedding without learned positions splits what it gives by a switch of its own.
+_SPLITTING = ("sequence_parallel", "reduce_scatter_embeddings")
+
 
 def forward_stages(
     chunks: Sequence[PolicyModel],
@@ -52,15 +55,16 @@ def forward_stages(
 def whole_sequences(chunks: Sequence[PolicyModel]) -> Iterator[None]:
     """Sequence parallelism off inside the block, as it was afterwards."""
     split = [
-        part
+        (part, name)
         for chunk in chunks
         for part in (chunk.config, *chunk.modules())
-        if getattr(part, "sequence_parallel", False) is True
+        for name in _SPLITTING
+        if getattr(part, name, False) is True
     ]
-    for part in split:
-        part.sequence_parallel = False
+    for part, name in split:
+        setattr(part, name, False)
     try:
         yield
     finally:
-        for part in split:
-            part.sequence_parallel = True
+        for part, name in split:
+            setattr(part, name, True)
