@@ -21,6 +21,9 @@ __all__ = [
     "prefill_bytes",
 ]
 
+_KEPT_INSIDE = {"gelu": 2, "relu": 1, "swiglu": 5}
+"""Tensors as wide as the feed-forward block that its activation keeps, by its name."""
+
 _SAMPLER = 40
 """Bytes for each logit that is drawn from: logits and the 64-bit words of the noise."""
 
@@ -47,7 +50,7 @@ def layer_bytes(case: Case, recompute: str) -> int:
     grouped = query * e if query > key > attention.size else 0  # copied out of their groups
     if attention.qk_norm:
         kept += (query + key) * e + (grouped if e == 4 else 4 * (query + key))
-    kept += inner * e * {"gelu": 2, "relu": 1, "swiglu": 5}[shape.activation]
+    kept += inner * e * _KEPT_INSIDE[shape.activation]
     if case.config.model.dropout > 0:
         kept += 2 * shape.hidden / case.shard  # masks
     if recompute == "none":
@@ -68,15 +71,17 @@ def head_bytes(case: Case) -> int:
 
 def backward_bytes(case: Case) -> int:
     """At hand while one layer's gradient is computed: what was not kept, and gradients."""
-    shape, e = case.architecture, case.itemsize
+    shape, e, recompute = case.architecture, case.itemsize, case.config.model.recompute
     query, key, inner = case.widths
-    again = {
-        "none": 0,
-        "selective": _core_bytes(case),
-        "full": layer_bytes(case, "none"),
-    }[case.config.model.recompute]
     wide = inner * (2 if shape.gated else 1)
-    found = again + case.tokens * (2 * shape.hidden + max(wide, query + 2 * key)) * e
+    found = case.tokens * (2 * shape.hidden + wide) * e
+    if recompute == "full":
+        found += layer_bytes(case, "none")
+    if recompute == "selective":
+        # Attention is computed again when the feed-forward block has let go of what it kept.
+        gone = inner * _KEPT_INSIDE[shape.activation]
+        again = case.tokens * (2 * shape.hidden + query + 2 * key - gone) * e + _core_bytes(case)
+        found = max(found, again)
     found += shape.hidden * wide * e
     if shape.tied and case.parallel.pipeline == 1:
         found += case.vocab_rows * shape.hidden * e  # waits for the embedding's part

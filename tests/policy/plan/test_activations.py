@@ -14,15 +14,14 @@ from reft_megatron.policy import join
 from reft_megatron.policy.generate import Generator
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.plan.activations import (
-    backward_bytes,
     cache_bytes,
     embedding_bytes,
     head_bytes,
     layer_bytes,
-    logits_bytes,
     prefill_bytes,
 )
 from reft_megatron.policy.plan.case import Case
+from reft_megatron.policy.plan.memory import stage_memory
 from reft_megatron.policy.schedule import run_schedule
 from reft_megatron.policy.score import token_head
 from reft_megatron.rollouts.batch import MicroBatch, lay_out
@@ -77,19 +76,19 @@ class Keeper:
         return sum(tensor.untyped_storage().nbytes() for tensor in self._kept.values())
 
 
-def build(case: Case) -> tuple[PolicyModel, Mesh]:
+def build(case: Case) -> tuple[list[PolicyModel], Mesh]:
     mesh = join(case.parallel, seed=0, timeout_s=300, threads=1)
-    chunk, *_ = build_chunks(
+    chunks = build_chunks(
         case.architecture, case.config.model, case.parallel, mesh=mesh, vocab_size=case.vocab
     )
-    for parameter in chunk.parameters():
+    for parameter in (p for chunk in chunks for p in chunk.parameters()):
         torch.nn.init.normal_(parameter, std=0.02)
-    return chunk, mesh
+    return chunks, mesh
 
 
 def measure(case: Case) -> int:
     """Bytes kept by the forward pass of one micro-batch on this rank, which has all layers."""
-    chunk, mesh = build(case)
+    (chunk,), mesh = build(case)
     batch = micro_batch(case.config.optimizer.packing, mesh.device)
     keeper, kept = Keeper(chunk), []
 
@@ -147,36 +146,67 @@ LARGE = 20_000
 """Ids of a vocabulary whose logits outweigh one layer of the small models."""
 
 
-@pytest.mark.parametrize(("shape", "vocab"), [("opt", VOCAB), ("llama", LARGE)])
-@pytest.mark.parametrize("recompute", RECOMPUTE)
-def test_the_peak_of_an_update(alone, shape: str, recompute: str, vocab: int):
-    case = case_of(ONE, *settings("fp32", recompute), shape=shape, spread=SPREAD, vocab=vocab)
-    chunk, mesh = build(case)
-    batch = micro_batch(True, mesh.device)
-    chunk.config.finalize_model_grads_func = lambda *args, **kwargs: None
-    for parameter in chunk.parameters():
+def peak_of_update(case: Case) -> tuple[int, int]:
+    """(this rank's pipeline stage, bytes it held at the worst moment of an update)."""
+    chunks, mesh = build(case)
+    batches = [micro_batch(True, mesh.device)] * case.micro_batches
+    chunks[0].config.finalize_model_grads_func = lambda *args, **kwargs: None
+    for parameter in (p for chunk in chunks for p in chunk.parameters()):
         # As data-parallel wrapping does: gradients go to a buffer that is there already.
         parameter.register_post_accumulate_grad_hook(lambda p: setattr(p, "grad", None))
 
     def update() -> None:
         run_schedule(
-            [chunk],
-            [batch],
+            chunks,
+            batches,
             mesh,
             head_of=token_head,
             loss_of=lambda batch, output: (output.sum(), None),
             dropout=False,
         )
 
-    momentary = max(backward_bytes(case), logits_bytes(case))
-    assert predicted(case) + momentary == pytest.approx(peak_of(update), rel=0.15)
+    return mesh.pipeline.rank, peak_of(update)
+
+
+@pytest.mark.parametrize(("shape", "vocab"), [("opt", VOCAB), ("llama", LARGE)])
+@pytest.mark.parametrize("recompute", RECOMPUTE)
+def test_the_peak_of_an_update(alone, shape: str, recompute: str, vocab: int):
+    asked = (*settings("fp32", recompute), "ppo.batch_size=1")
+    case = case_of(ONE, *asked, shape=shape, spread=SPREAD, vocab=vocab)
+    _, peak = peak_of_update(case)
+    assert stage_memory(case, 0).update == pytest.approx(peak, rel=0.15)
+
+
+PIPELINES = {"plain": LAYOUTS["pp2"], "interleaved": LAYOUTS["pp2-vpp2"]}
+
+
+def in_pipeline(schedule: str, recompute: str) -> Case:
+    """Four micro-batches through two stages."""
+    whole = ("ppo.batch_size=4", f"generate.max_prompt_tokens={TOKENS}")
+    return case_of(
+        PIPELINES[schedule], *settings("fp32", recompute), *whole, shape="opt", spread=SPREAD
+    )
+
+
+def play_pipelines() -> dict[tuple[str, str], tuple[int, int]]:
+    return {asked: peak_of_update(in_pipeline(*asked)) for asked in product(PIPELINES, RECOMPUTE)}
+
+
+@pytest.mark.megatron
+def test_the_peak_of_each_stage_of_a_pipeline(ranks):
+    for seen in ranks(2, play_pipelines):
+        for asked, (stage, peak) in seen.items():
+            case = in_pipeline(*asked)
+            assert case.micro_batches == 4
+            update = stage_memory(case, stage).update
+            assert update == pytest.approx(peak, rel=0.15), (asked, stage)
 
 
 @pytest.mark.parametrize(("shape", "vocab"), [("llama", VOCAB), ("opt", LARGE)])
 def test_the_peak_of_generation(alone, shape: str, vocab: int):
     asked = ("generate.slots=16", "generate.max_prompt_tokens=100", "generate.max_new_tokens=40")
     case = case_of(ONE, *asked, shape=shape, vocab=vocab)
-    chunk, mesh = build(case)
+    (chunk,), mesh = build(case)
     prompts = [
         Prompt(problem_id=str(i), token_ids=np.arange(3, 83, 0.8).astype(np.int32))
         for i in range(16)
