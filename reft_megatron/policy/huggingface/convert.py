@@ -68,9 +68,12 @@ def to_checkpoint(
         found = weights(architecture, vocab=architecture.vocab, head=head)
         pieces = {_piece(w, opened, architecture.layers): w for w in found}
 
+        # One piece is written before the next is read, and fresh memory costs more than a copy.
+        room = torch.empty(max(piece.nbytes for piece in pieces), dtype=torch.uint8)
+
         def read(piece: Piece) -> Tensor:
             weight = pieces[piece]
-            target = torch.empty(weight.shape, dtype=piece.dtype)
+            target = room[: piece.nbytes].view(piece.dtype).view(weight.shape)
             fill_rectangle(target, weight, opened, begin=(0,) * len(weight.shape))
             return target.view(piece.size)
 
