@@ -94,7 +94,11 @@ def write(
 
 def _tokenizer_settings(files: dict[str, bytes]) -> str:
     """What transformers must know of a lone tokenizer file."""
-    tree = {"eos_token": "</s>", "pad_token": "<pad>", "tokenizer_class": "PreTrainedTokenizerFast"}
+    tree: dict[str, object] = {
+        "eos_token": "</s>",
+        "pad_token": "<pad>",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
     if "tokenizer.model" in files:
         tree |= {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}
         tree |= {"add_bos_token": False, "legacy": False, "unk_token": "<unk>"}
