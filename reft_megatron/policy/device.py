@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._device import _device_constructors
 
 __all__ = ["answer_cuda_calls", "device", "has_gpu", "rng_state", "set_rng_state"]
 
@@ -86,6 +87,9 @@ def answer_cuda_calls() -> None:
         return
     _answer_device_questions()
     _answer_random_state()
+    # `with torch.device(...)` knows the factories as they are when it first asks. Let it be now: ours
+    # would ignore it, and transformers, which loads models that way, would leave buffers unset.
+    _device_constructors()
     for name in _FACTORIES:
         setattr(torch, name, _on_cpu(getattr(torch, name)))
     torch.Tensor.cuda = lambda self, *args, **kwargs: self  # type: ignore[method-assign]  # on purpose

@@ -40,6 +40,12 @@ def test_a_literal_cuda_device_is_the_cpu():
     assert torch.ones(2).to(torch.int64).dtype == torch.int64
 
 
+def test_a_device_as_a_context_holds():
+    with torch.device("meta"):
+        made = [torch.empty(2), torch.zeros(2), torch.arange(2), torch.tensor([1, 2])]
+    assert all(tensor.is_meta for tensor in made)
+
+
 def test_types_have_the_name_that_gradient_clipping_asserts():
     assert torch.ones(1).type() == "torch.cuda.FloatTensor"
     assert torch.ones(1).bfloat16().type() == "torch.cuda.BFloat16Tensor"

@@ -147,6 +147,7 @@ def prompts(name: str) -> list[Prompt]:
 def build(root: Path, names: tuple[str, ...] = NAMES) -> dict[str, Said]:
     """Write the models to `root/<name>`, what is said of them beside, and return it."""
     transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # of the value heads, which it does not know
     said = {name: _build(root / name, name) for name in names}
     for name, words in said.items():
         (root / f"{name}.said").write_bytes(pickle.dumps(words))
