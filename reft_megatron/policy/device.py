@@ -87,8 +87,8 @@ def answer_cuda_calls() -> None:
         return
     _answer_device_questions()
     _answer_random_state()
-    # `with torch.device(...)` knows the factories as they are when it first asks. Let it be now: ours
-    # would ignore it, and transformers, which loads models that way, would leave buffers unset.
+    # `with torch.device(...)` knows the factories as they are when it first asks. Let it be now:
+    # it would not know ours, and transformers, which loads models so, would leave buffers unset.
     _device_constructors()
     for name in _FACTORIES:
         setattr(torch, name, _on_cpu(getattr(torch, name)))
