@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -20,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from reft_megatron.errors import ConfigError
 from reft_megatron.types import Form
 
-__all__ = ["Config", "config_hash", "describe", "load_config", "to_yaml"]
+__all__ = ["Config", "describe", "load_config", "to_yaml"]
 
 Count = Annotated[int, Field(ge=1)]
 Zero = Annotated[int, Field(ge=0)]
@@ -72,8 +71,7 @@ class ModelConfig:
     """The policy network."""
 
     preset: str = ""
-    """Architecture by name: galactica-tiny to -120b, codellama-7b to -70b; empty takes that of
-    `hf` or `load`, and galactica-tiny without both."""
+    """Architecture by name; empty takes that of `hf` or `load`, or else galactica-tiny."""
     hf: str = ""
     """Hugging Face folder to start from: architecture, weights, and tokenizer."""
     load: str = ""
@@ -99,8 +97,7 @@ class TokenizerConfig:
     """The tokenizer."""
 
     path: str = ""
-    """A sentencepiece `.model`, a `tokenizer.json`, or a Hugging Face folder; empty takes that of
-    `model.hf` or `model.load`."""
+    """A tokenizer file or a Hugging Face folder; empty takes that of `model.hf` or `load`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -340,11 +337,6 @@ def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] 
 def to_yaml(config: Config) -> str:
     """The resolved config as YAML that `load_config` reads back to an equal value."""
     return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
-
-
-def config_hash(config: Config) -> str:
-    """Twelve hex digits that change with any setting."""
-    return hashlib.sha256(to_yaml(config).encode()).hexdigest()[:12]
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""Measures the conversion of a checkpoint, both ways, against `cp` of the same bytes.
+"""Measures conversion, both ways, against `cp` of the same bytes.
 
 Owns the command, the table and the line of JSON at the end. Everything ends on the disk: what is
 copied is synchronised as the conversions are, and `cp` without it is shown too. Each conversion

@@ -7,6 +7,7 @@ calls it alike; only the main rank writes and prints. Reports over finished runs
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.tensorboard import SummaryWriter
 
-from reft_megatron.config import Config, config_hash
+from reft_megatron.config import Config, to_yaml
 from reft_megatron.errors import ConfigError
 from reft_megatron.log.metrics import GLOSSARY, check_names, is_timing, value_text
 from reft_megatron.log.phases import Phase, Phases
@@ -154,10 +155,11 @@ class _Wandb:
     """A W&B run that a resumed run of the same settings continues."""
 
     def __init__(self, wandb: Any, folder: Path, config: Config) -> None:
+        settings = hashlib.sha256(to_yaml(config).encode()).hexdigest()[:12]
         self._run = wandb.init(
             project=config.log.wandb_project,
             name=config.run.name,
-            id=f"{config.run.name}-{config_hash(config)}",
+            id=f"{config.run.name}-{settings}",
             resume="allow",
             dir=str(folder),
             config=dataclasses.asdict(config),

@@ -159,13 +159,15 @@ def _load_weights(folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh) -> No
         for name, part in chunk.sharded_state_dict().items()
         if isinstance(part, ShardedTensor | ShardedTensorFactory)
     }
+    # A classifier is published without its output projection.
+    optional = (*_HEADS, "output_layer.") if chunks[0].head == "rerank" else _HEADS
     stored = torch_dist.check(
-        wanted, folder, mesh, rows=chunks[0].shard.real, optional=_HEADS, ignored=_BESIDES
+        wanted, folder, mesh, rows=chunks[0].shard.real, optional=optional, ignored=_BESIDES
     )
     there = {
         name: part
         for name, part in wanted.items()
-        if part.key in stored or not part.key.startswith(_HEADS)
+        if part.key in stored or not part.key.startswith(optional)
     }
     found = torch_dist.read(there, folder, mesh)
     for index, chunk in enumerate(chunks):

@@ -1,4 +1,4 @@
-"""Scoring: log-probs, entropies and values of given tokens, or classes, without gradients.
+"""Scoring without gradients: log-probs, entropies and values, or classes.
 
 Owns one verb of the policy. Everything is aligned to the token it speaks about.
 """

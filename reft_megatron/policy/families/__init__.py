@@ -1,4 +1,4 @@
-"""Model families: one file each; this page finds an architecture or a family among them."""
+"""Model families, one file each; this page finds architectures among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LLaMA and what is LLaMA but for a detail: CodeLlama, Llama 2 and 3, Qwen2, Qwen3, Mistral.
+"""LLaMA, and what differs from it in a detail: Qwen2, Qwen3, Mistral.
+
+CodeLlama, Llama 2 and Llama 3 are LLaMA itself.
 
 Decoder-only, RMSNorm before each block and at the end, rotary positions, a gated SiLU feed-forward
 block, grouped-query attention (Touvron et al. 2023; Roziere et al. 2023). Qwen2 has biases on

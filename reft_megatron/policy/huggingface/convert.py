@@ -1,4 +1,4 @@
-"""Whole models from a Hugging Face folder to a checkpoint and back, a weight at a time.
+"""From a Hugging Face folder to a checkpoint and back, a weight at a time.
 
 Owns the two conversions. Neither builds a model: weights go from file to file as the runs of
 `mapping` say, so that a model of any size passes through the memory of its largest weight, and

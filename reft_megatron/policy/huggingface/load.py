@@ -30,7 +30,7 @@ _BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$")
 _PREFIXES = ("", "pretrained_model.", "module.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """A Hugging Face folder's tensors, checked to be those of an architecture."""
 
@@ -67,7 +67,7 @@ class Source:
         if head == "rerank" and not architecture.tied:
             # A classifier is published without the output projection, and has no use for it.
             missing.add("output_layer.weight")
-        return cls(files, names, frozenset(missing))
+        return cls(files=files, names=names, missing=frozenset(missing))
 
     def info(self, name: str) -> TensorInfo:
         """What the files say of transformers' tensor `name`."""

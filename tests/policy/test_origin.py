@@ -1,0 +1,92 @@
+"""What a policy is made from, and the files that travel with it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from reft_megatron.config import Config, ModelConfig, TokenizerConfig
+from reft_megatron.errors import CheckpointError, ConfigError
+from reft_megatron.policy.families import family_of, find_architecture
+from reft_megatron.policy.origin import (
+    architecture_of,
+    identity,
+    tokenizer_path,
+    travelling_files,
+)
+from tests.policy.huggingface.test_round_trip import WORDS
+
+TINY = find_architecture("galactica-tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tree = {**family_of(TINY).write(TINY, 86), "model_type": "opt"}
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    (tmp_path / "generation_config.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_text(WORDS)
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    (tmp_path / "README.md").write_text("not for the road")
+    return tmp_path
+
+
+def test_without_a_word_it_is_the_tiny_one():
+    assert architecture_of(ModelConfig()) == TINY
+    assert architecture_of(ModelConfig(preset="codellama-7b")).name == "codellama-7b"
+
+
+def test_a_folder_says_what_it_holds(folder: Path):
+    found = architecture_of(ModelConfig(hf=str(folder)))
+    assert replace(found, name=TINY.name, vocab=0) == TINY
+    assert found.vocab == 86
+
+
+def test_a_preset_beside_a_folder_must_be_the_same_model(folder: Path):
+    assert architecture_of(ModelConfig(hf=str(folder), preset="galactica-tiny")).vocab == 86
+    with pytest.raises(ConfigError, match=r"are different models: layers 12 and 4; hidden 768 and"):
+        architecture_of(ModelConfig(hf=str(folder), preset="galactica-125m"))
+
+
+def test_weights_come_from_one_place(folder: Path):
+    with pytest.raises(ConfigError, match="both set, and each brings weights"):
+        architecture_of(ModelConfig(hf=str(folder), load="somewhere"))
+
+
+def test_a_checkpoint_says_what_it_holds(tmp_path: Path):
+    meta = {"architecture": identity(TINY, rows=86)}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    found = architecture_of(ModelConfig(load=str(tmp_path)))
+    assert asdict(replace(found, name=TINY.name, vocab=0)) == asdict(TINY)
+    (tmp_path / "meta.json").write_text('{"architecture": {"name": ""}}')
+    with pytest.raises(CheckpointError, match="describes no model that is known"):
+        architecture_of(ModelConfig(load=str(tmp_path)))
+    with pytest.raises(CheckpointError, match=r"has no readable meta\.json"):
+        architecture_of(ModelConfig(load=str(tmp_path / "none")))
+
+
+def test_the_tokenizer_comes_with_the_model_unless_it_is_named(folder: Path, tmp_path: Path):
+    config = Config(model=ModelConfig(hf=str(folder)))
+    assert tokenizer_path(config) == str(folder)
+    assert tokenizer_path(replace(config, tokenizer=TokenizerConfig(path="x"))) == "x"
+    assert tokenizer_path(Config()) == ""
+    (tmp_path / "ckpt" / "huggingface").mkdir(parents=True)
+    load = str(tmp_path / "ckpt")
+    assert tokenizer_path(Config(model=ModelConfig(load=load))) == f"{load}/huggingface"
+
+
+def test_settings_and_tokenizer_travel(folder: Path):
+    config = Config(model=ModelConfig(hf=str(folder)))
+    whole = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert set(travelling_files(config)) == whole
+    own = folder / "own.json"
+    own.write_text(WORDS)
+    same = replace(config, tokenizer=TokenizerConfig(path=str(own)))
+    assert set(travelling_files(same)) == whole, "the same tokenizer under another name"
+    own.write_text(WORDS + "\n")
+    other = replace(config, tokenizer=TokenizerConfig(path=str(own)))
+    assert set(travelling_files(other)) == whole - {"tokenizer_config.json"}
+    assert travelling_files(other)["tokenizer.json"].endswith(b"\n")
+    assert travelling_files(Config()) == {}

@@ -1,0 +1,24 @@
+"""The benchmark of conversions, on a few megabytes: that it measures and tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.bench_convert import main
+
+
+@pytest.mark.slow
+def test_it_ends_with_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "work"
+    assert main(["--folder", str(folder), "--gb", "0.001", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    record = json.loads(lines[-1])
+    assert record["ratio_cp"] == min(record["ratio_cp_in"], record["ratio_cp_out"])
+    # An embedding and a layer of Galactica-1.3B are what it makes at least.
+    assert 0.2 < record["gb"] < 0.4
+    assert 200 < record["peak_rss_mib"] < 1638
+    assert "cp, not synchronised" in "\n".join(lines)
+    assert not folder.exists()
