@@ -96,7 +96,7 @@ class PolicyModel(GPTModel):
             position_embedding_type="none" if architecture.attention.rope else "learned_absolute",
             vp_stage=chunk,
         )
-        self.architecture, self.vocab = architecture, vocab
+        self.architecture, self.vocab, self.head = architecture, vocab, head
         rank = parallel_state.get_tensor_model_parallel_rank()
         size = parallel_state.get_tensor_model_parallel_world_size()
         group = parallel_state.get_tensor_model_parallel_group() if size > 1 else None

@@ -72,6 +72,11 @@ class Policy:
         else:
             self._make_trainable()
 
+    @property
+    def chunks(self) -> Sequence[PolicyModel]:
+        """This rank's part of the model, for what looks inside it to compare."""
+        return self._chunks
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -172,7 +177,9 @@ class Policy:
                 Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
             )
         elif model.load:
-            drawn = HEAD_NAMES[model.head].keys()
+            # A published classifier comes without its output projection.
+            besides = {"output_layer.weight"} if model.head == "rerank" else set()
+            drawn = HEAD_NAMES[model.head].keys() | besides
         initialise(self._chunks, self.architecture, seed=seed, only=drawn)
 
     def _make_trainable(self) -> None:
