@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,14 @@ def build(root: Path, names: tuple[str, ...] = NAMES) -> dict[str, Said]:
 def read_said(root: Path, name: str) -> Said:
     said: Said = pickle.loads((root / f"{name}.said").read_bytes())
     return said
+
+
+def spoil(source: Path, target: Path, tensor: str) -> None:
+    """Copy a folder, with the last number of the tensor's every row moved a little."""
+    shutil.copytree(source, target)
+    tensors = load_file(source / "model.safetensors")
+    tensors[tensor][..., -1] += 0.01
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
 
 
 @torch.no_grad()
