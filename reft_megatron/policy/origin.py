@@ -79,23 +79,32 @@ def travelling_files(config: Config) -> dict[str, bytes]:
     Raises CheckpointError for a file that cannot be read.
     """
     model = config.model
-    found: dict[str, bytes] = {}
-    if model.hf:
-        found = folder_files(Path(model.hf))
-    elif model.load and (Path(model.load) / FOLDER).is_dir():
-        found = folder_files(Path(model.load) / FOLDER)
-    if config.tokenizer.path:
-        own = _read(tokenizer_files(config.tokenizer.path))
-        # The same tokenizer, named by itself: what stands beside it at its origin still holds.
-        if any(found.get(name) != content for name, content in own.items()):
-            found = {name: found[name] for name in _SETTINGS if name in found} | own
-    return found
+    origin = Path(model.hf) if model.hf else Path(model.load) / FOLDER if model.load else None
+    if origin is not None and not origin.is_dir():
+        origin = None
+    path = config.tokenizer.path
+    if origin is not None and (not path or _holds(origin, path)):
+        return folder_files(origin)
+    settings = _settings(origin) if origin is not None else {}
+    return _read({**settings, **(tokenizer_files(path) if path else {})})
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
     """Content of each file of a Hugging Face folder that travels, by name."""
-    settings = {name: folder / name for name in _SETTINGS if (folder / name).is_file()}
-    return _read({**settings, **tokenizer_files(folder)})
+    return _read({**_settings(folder), **tokenizer_files(folder)})
+
+
+def _settings(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in _SETTINGS if (folder / name).is_file()}
+
+
+def _holds(folder: Path, tokenizer: str) -> bool:
+    """True if `folder` has that same tokenizer: what stands beside it there still holds."""
+    for name, path in tokenizer_files(tokenizer).items():
+        other = folder / name
+        if not other.is_file() or other.read_bytes() != path.read_bytes():
+            return False
+    return True
 
 
 def _agreed(preset: str, found: Architecture, where: str) -> Architecture:

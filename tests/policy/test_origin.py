@@ -90,3 +90,11 @@ def test_settings_and_tokenizer_travel(folder: Path):
     assert set(travelling_files(other)) == whole - {"tokenizer_config.json"}
     assert travelling_files(other)["tokenizer.json"].endswith(b"\n")
     assert travelling_files(Config()) == {}
+
+
+def test_a_folder_may_lack_a_tokenizer_that_is_named(folder: Path, tmp_path: Path):
+    own = tmp_path / "own.json"
+    (folder / "tokenizer.json").rename(own)
+    config = Config(model=ModelConfig(hf=str(folder)), tokenizer=TokenizerConfig(path=str(own)))
+    found = travelling_files(config)
+    assert set(found) == {"config.json", "generation_config.json", "tokenizer.json"}
