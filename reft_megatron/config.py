@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from reft_megatron.errors import ConfigError
 from reft_megatron.types import Form
 
-__all__ = ["Config", "describe", "load_config", "to_yaml"]
+__all__ = ["DEFAULT_PRESET", "Config", "describe", "load_config", "to_yaml"]
 
 Count = Annotated[int, Field(ge=1)]
 Zero = Annotated[int, Field(ge=0)]
@@ -27,6 +27,7 @@ Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
+DEFAULT_PRESET = "galactica-tiny"
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from reft_megatron.config import Config, to_yaml
+from reft_megatron.config import DEFAULT_PRESET, Config, to_yaml
 from reft_megatron.log.metrics import value_text
 from reft_megatron.log.page import Table, images, write_page
 from reft_megatron.log.pictures import PICTURES
@@ -71,9 +71,15 @@ def _lead(config: dict[str, Any], series: Series) -> str:
     last = max((steps[-1] for steps, _ in series.values()), default=0)
     seconds = sum(series.get("time/iteration", ([], []))[1])
     return (
-        f"{config['model']['preset']} on {config['task']['name']} ({config['task']['form']} form), "
+        f"{_model(config['model'])} on {config['task']['name']} ({config['task']['form']} form), "
         f"seed {config['run']['seed']}: {last:,} steps in {_duration(seconds)}."
     )
+
+
+def _model(settings: dict[str, Any]) -> str:
+    """The model by its preset, or the folder that it comes from."""
+    named = settings["preset"] or settings["hf"] or settings["load"] or DEFAULT_PRESET
+    return Path(named).name
 
 
 def _duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from reft_megatron.config import Config, ModelConfig
+from reft_megatron.config import DEFAULT_PRESET, Config, ModelConfig
 from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.policy.families import (
     Architecture,
@@ -36,7 +36,6 @@ FOLDER = "huggingface"
 """Folder of a checkpoint that holds the files that travel."""
 
 _SETTINGS = ("config.json", "generation_config.json")
-_DEFAULT = "galactica-tiny"
 
 
 def architecture_of(model: ModelConfig) -> Architecture:
@@ -51,7 +50,7 @@ def architecture_of(model: ModelConfig) -> Architecture:
             "weights. Set one of them."
         )
     if not (model.hf or model.load):
-        return find_architecture(model.preset or _DEFAULT)
+        return find_architecture(model.preset or DEFAULT_PRESET)
     if model.hf:
         found = read_architecture(Path(model.hf))
         return _agreed(model.preset, found, model.hf) if model.preset else found
