@@ -28,6 +28,7 @@ if not __package__:  # started by its path: `tools` is found from the root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import tokenizers
+import torch
 
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.families import find_architecture
@@ -118,6 +119,7 @@ def _run_part(part: str, folder: Path) -> int:
             folder / "checkpoint", folder / "back", world=Axis()
         ),
     }
+    torch.set_num_threads(1)  # as the commands do: more only wait for each other
     start = time.perf_counter()
     conversions[part]()
     seconds = time.perf_counter() - start

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Convert; returns the exit status: 1, with a message, for bad input."""
     options = _parser().parse_args(arguments)
     try:
-        mesh = join(ParallelConfig(), seed=0, timeout_s=options.timeout)
+        mesh = join(ParallelConfig(), seed=0, timeout_s=options.timeout, threads=1)
         done = to_huggingface(
             options.input,
             options.output,

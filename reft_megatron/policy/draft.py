@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,8 +24,6 @@ from reft_megatron.mesh import Axis
 __all__ = ["Draft", "check_manifest"]
 
 _MANIFEST = "manifest.json"
-_BLOCK = 1 << 20
-_PAUSE_S = 0.002
 
 
 class Draft:
@@ -39,7 +36,6 @@ class Draft:
         empty.
         """
         self._folder, self._world = folder, world
-        self._known: dict[str, list[Any]] = {}
         self.path = folder.with_name(folder.name + ".partial")
         with self.step("begun"):
             if world.first:
@@ -53,22 +49,6 @@ class Draft:
         path = self.path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-
-    @contextlib.contextmanager
-    def hashing(self, name: str) -> Iterator[None]:
-        """A block in which this rank appends to the file `name`, which is hashed behind it.
-
-        Saves `publish` one reading of it. The block may also not make the file.
-        """
-        over = threading.Event()
-        with ThreadPoolExecutor(1) as thread:
-            digest = thread.submit(_digest_behind, self.path / name, over)
-            try:
-                yield
-            finally:
-                over.set()
-        if (found := digest.result()) is not None:
-            self._known[name] = found
 
     @contextlib.contextmanager
     def step(self, what: str) -> Iterator[None]:
@@ -103,12 +83,11 @@ class Draft:
         """
         found = sorted(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file())
         names = self._world.broadcast_object(found)
-        hashed = {name for part in self._world.gather_objects(list(self._known)) for name in part}
-        left = [name for name in names if name not in hashed][self._world.rank :: self._world.size]
+        mine = names[self._world.rank :: self._world.size]
         with self.step("read back"), ThreadPoolExecutor(1) as thread:
             # The disk works while this processor hashes.
-            synced = [thread.submit(sync, self.path / name) for name in [*self._known, *left]]
-            digests = {**self._known, **{name: _digest(self.path / name) for name in left}}
+            synced = [thread.submit(sync, self.path / name) for name in mine]
+            digests = {name: _digest(self.path / name) for name in mine}
             for one in synced:
                 one.result()
         parts = self._world.gather_objects(digests)
@@ -155,20 +134,3 @@ def _digest(path: Path) -> list[Any]:
     """[size, SHA-256] of a file."""
     with path.open("rb") as file:
         return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
-
-
-def _digest_behind(path: Path, over: threading.Event) -> list[Any] | None:
-    """[size, SHA-256] of a file that is being appended to, once `over`; None if it never came."""
-    while not path.exists():
-        if over.wait(_PAUSE_S):
-            return None
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
-        while True:
-            last = over.is_set()
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
-            if last:
-                return [size, digest.hexdigest()]
-            over.wait(_PAUSE_S)

@@ -61,23 +61,3 @@ def test_what_is_there_is_not_replaced_and_what_was_half_written_is(tmp_path: Pa
     assert not (tmp_path / "ckpt" / "rubbish").exists()
     with pytest.raises(CheckpointError, match="ckpt exists already"):
         Draft(tmp_path / "ckpt", Axis())
-
-
-def test_a_file_is_hashed_behind_its_writer(tmp_path: Path):
-    draft = Draft(tmp_path / "ckpt", Axis())
-    with draft.hashing("a.bin"), (draft.path / "a.bin").open("wb") as file:
-        for number in range(40):
-            file.write(bytes([number]) * 100_000)
-    with draft.hashing("never"):
-        pass
-    draft.put("b.txt", b"two")
-    draft.publish()
-    check_manifest(tmp_path / "ckpt", Axis())
-    files = json.loads((tmp_path / "ckpt" / "manifest.json").read_text())["files"]
-    assert sorted(files) == ["a.bin", "b.txt"]
-
-
-def test_hashing_ends_where_its_block_fails(tmp_path: Path):
-    draft = Draft(tmp_path / "ckpt", Axis())
-    with pytest.raises(KeyError), draft.hashing("a.bin"):
-        raise KeyError

@@ -25,7 +25,7 @@ from reft_megatron.policy.huggingface.mapping import Weight, head_of, weights
 from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
 from reft_megatron.policy.huggingface.settings import choose_dtype, write_settings
-from reft_megatron.policy.huggingface.stored import Piece, StoredWeights, file_name, write
+from reft_megatron.policy.huggingface.stored import Piece, StoredWeights, write
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from reft_megatron.policy.origin import FOLDER, folder_files, identity
 from reft_megatron.tokenizer import load_tokenizer
@@ -78,8 +78,7 @@ def to_checkpoint(
             return target.view(piece.size)
 
         draft = Draft(folder, world)
-        own = f"{_WEIGHTS}/{file_name(world.rank)}"
-        with draft.step("written"), draft.hashing(own):
+        with draft.step("written"):
             write(draft.path / _WEIGHTS, list(pieces), read, world=world)
         with draft.step("written"):
             if world.first:

@@ -59,7 +59,7 @@ from torch.serialization import get_crc32_options, set_crc32_options, skip_data
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 
-__all__ = ["Piece", "StoredWeights", "file_name", "write"]
+__all__ = ["Piece", "StoredWeights", "write"]
 
 _FORMAT = "torch_dist"
 _STEP = 1 << 17
@@ -187,11 +187,6 @@ class StoredWeights:
         return chunk[_box(item.storage_offsets, item.lengths)]
 
 
-def file_name(rank: int) -> str:
-    """The file that `write` appends to on that rank."""
-    return f"__{rank}_0.distcp"
-
-
 def write(
     folder: Path, pieces: Sequence[Piece], read: Callable[[Piece], Tensor], *, world: Axis
 ) -> None:
@@ -217,7 +212,7 @@ def write(
     written: list[WriteResult] = []
     with _together(world), _told_of(folder):
         if mine:
-            written = _write_file(folder / file_name(world.rank), mine, read)
+            written = _write_file(folder / f"__{world.rank}_0.distcp", mine, read)
     results = world.gather_objects(written)
     with _together(world), _told_of(folder):
         if world.first:
