@@ -1,16 +1,23 @@
-"""Writing a file whole or not at all.
+"""Writing a file whole or not at all, and knowing it again.
 
 Owns the one way in which this package writes a file that somebody may be reading or that a kill may
-interrupt: a draft beside it, to the disk, then renamed.
+interrupt: a draft beside it, to the disk, then renamed. And the checksum of large files, and a
+thread that brings one to the disk while it is being written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-__all__ = ["sync", "write_whole"]
+import xxhash
+
+__all__ = ["Flusher", "checksum", "sync", "write_whole"]
+
+_FLUSH_BYTES = 64 << 20
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -40,3 +47,32 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def checksum(path: Path) -> str:
+    """XXH3-128 of a file, in hexadecimal: it finds damage, at several times SHA-256's speed."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+class Flusher:
+    """Brings an open file to the disk in a thread, so that little is left to do at its end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self._waiting = 0
+
+    def wrote(self, nbytes: int) -> None:
+        """Tell of `nbytes` more; OSError if the disk refused what came before."""
+        self._waiting += nbytes
+        if self._waiting >= _FLUSH_BYTES and (self._last is None or self._last.done()):
+            if self._last is not None:
+                self._last.result()
+            self._last = self._thread.submit(os.fdatasync, self._descriptor)
+            self._waiting = 0
+
+    def close(self) -> None:
+        """Wait for the thread; the file can then be closed."""
+        self._thread.shutdown()

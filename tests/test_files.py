@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reft_megatron.files import write_whole
+from reft_megatron import files
+from reft_megatron.files import Flusher, checksum, write_whole
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path: Path) -> None:
@@ -31,3 +32,36 @@ def test_a_failure_leaves_the_old_file_and_no_draft(
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checksum_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    (tmp_path / "b").write_bytes(b"x" * 3_000_000)
+    assert checksum(tmp_path / "a") == checksum(tmp_path / "b")
+    (tmp_path / "b").write_bytes(b"x" * 2_999_999 + b"y")
+    assert checksum(tmp_path / "a") != checksum(tmp_path / "b")
+    (tmp_path / "a").write_bytes(b"")
+    assert checksum(tmp_path / "a") == "99aa06d3014798d86001c324468d497f"  # of the specification
+
+
+def test_a_flusher_works_behind_the_writer_and_tells_what_the_disk_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_FLUSH_BYTES", 10)
+    with (tmp_path / "file").open("wb") as file:
+        flusher = Flusher(file.fileno())
+        flusher.wrote(9)
+        assert flusher._last is None
+        flusher.wrote(1)
+        assert flusher._last is not None
+        flusher._last.result()
+
+        def refuse(descriptor: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(files.os, "fdatasync", refuse)
+        flusher.wrote(10)
+        flusher._last.exception()
+        with pytest.raises(OSError, match="Input/output error"):
+            flusher.wrote(10)
+        flusher.close()

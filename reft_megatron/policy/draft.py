@@ -1,29 +1,29 @@
 """A checkpoint folder in the making: complete under its name, or not there.
 
 Owns the temporary folder beside the final one, the agreement of all ranks after each step, the
-manifest with size and SHA-256 of every file, written last, and the renaming.
+manifest with size and checksum of every file, written last, and the renaming.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from torch.distributed.checkpoint.api import CheckpointException
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.files import sync, write_whole
+from reft_megatron.files import checksum, sync, write_whole
 from reft_megatron.mesh import Axis
 
-__all__ = ["Draft", "check_manifest"]
+__all__ = ["MANIFEST", "Draft", "check_manifest"]
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
+"""The file that makes a folder complete."""
+_KIND = "xxh3_128"
 
 
 class Draft:
@@ -84,19 +84,19 @@ class Draft:
         found = sorted(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file())
         names = self._world.broadcast_object(found)
         mine = names[self._world.rank :: self._world.size]
-        with self.step("read back"), ThreadPoolExecutor(1) as thread:
-            # The disk works while this processor hashes.
-            synced = [thread.submit(sync, self.path / name) for name in mine]
-            digests = {name: _digest(self.path / name) for name in mine}
-            for one in synced:
-                one.result()
+        digests: dict[str, list[Any]] = {}
+        with self.step("read back"):
+            for name in mine:
+                digests[name] = _digest(self.path / name)
+                sync(self.path / name)
         parts = self._world.gather_objects(digests)
         with self.step("published"):
             if self._world.first:
-                known = {name: entry for part in parts for name, entry in part.items()}
+                known = dict(sorted(entry for part in parts for entry in part.items()))
                 for folder in {(self.path / name).parent for name in known}:
                     sync(folder)
-                write_whole(self.path / _MANIFEST, json.dumps({"files": known}, indent=1))
+                tree = {"checksum": _KIND, "files": known}
+                write_whole(self.path / MANIFEST, json.dumps(tree, indent=1))
                 self.path.rename(self._folder)
                 sync(self._folder.parent)
         self._world.barrier()
@@ -110,10 +110,14 @@ def check_manifest(folder: Path, world: Axis, *, unread: tuple[str, ...] = ()) -
     failure = ""
     manifest: dict[str, list[Any]] = {}
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())["files"]
+        tree = json.loads((folder / MANIFEST).read_text())
+        manifest = tree["files"]
+        if tree.get("checksum") != _KIND:
+            failure = f"{folder} was written by a version with other checksums. Write it anew."
+            manifest = {}
     except (OSError, ValueError, KeyError):
         failure = (
-            f"{folder} is not a complete checkpoint: it has no readable {_MANIFEST}. "
+            f"{folder} is not a complete checkpoint: it has no readable {MANIFEST}. "
             "Point at a folder written by a finished save."
         )
     names = sorted(name for name in manifest if not name.startswith(unread))
@@ -131,6 +135,5 @@ def check_manifest(folder: Path, world: Axis, *, unread: tuple[str, ...] = ()) -
 
 
 def _digest(path: Path) -> list[Any]:
-    """[size, SHA-256] of a file."""
-    with path.open("rb") as file:
-        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]
+    """[size, checksum] of a file."""
+    return [path.stat().st_size, checksum(path)]

@@ -1,23 +1,18 @@
-"""One shard on the disk, as one rank writes it.
-
-Owns putting rectangles at their place, and the digest of the file, which follows the writing as far
-as this rank's pieces reach without a gap: what it reads back is still in the page cache.
-"""
+"""One shard on the disk, as one rank writes it: rectangles at their place."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from reft_megatron.files import Flusher
 from reft_megatron.policy.huggingface.plan import Piece, Shard, TensorInfo
 
 __all__ = ["ShardFile", "allocate"]
 
-_BLOCK = 1 << 20
 _STEP = 1 << 17
 """Linux looks long for memory for a large write: in steps it is two to four times as fast."""
 
@@ -37,20 +32,13 @@ class ShardFile:
 
     pieces: dict[str, list[Piece]]
     """What this rank has written of each tensor."""
-    hashed: int
-    """Bytes from the start of the file that the digest has seen."""
 
     def __init__(self, path: Path, shard: Shard, tensors: Mapping[str, TensorInfo]) -> None:
         self._descriptor = os.open(path, os.O_RDWR)
+        self._flusher = Flusher(self._descriptor)
         self._shard = shard
         self._tensors = tensors
-        self._missing = {name: tensors[name].nbytes for name in shard.starts}
-        self._pending = iter(shard.starts)
-        self._next = next(self._pending, None)
-        self._ready = len(shard.header)
-        self._digest = hashlib.sha256()
         self.pieces = {}
-        self.hashed = 0
 
     def put(self, name: str, tensor: torch.Tensor, *, row: int, column: int) -> None:
         """Write a rectangle whose first element stands at `row` and `column` of its tensor.
@@ -69,44 +57,19 @@ class ShardFile:
         run = len(data) if columns == info.columns else len(data) // rows
         for index, at in enumerate(range(0, len(data), run)):
             _write_at(self._descriptor, data[at : at + run], first + index * stride)
-        self._record(name, (row, row + rows, column, column + columns), len(data))
-
-    def hash_ready(self) -> None:
-        """Bring the digest up to the first gap in what this rank has written."""
-        self._hash_to(self._ready)
-
-    def hash_all(self) -> str:
-        """The SHA-256 of the whole file, which other ranks may have written, in hexadecimal."""
-        self._hash_to(self._shard.size)
-        return self._digest.hexdigest()
-
-    def sync(self) -> None:
-        """Make what was written durable."""
-        os.fsync(self._descriptor)
+        self._record(name, (row, row + rows, column, column + columns))
+        self._flusher.wrote(len(data))
 
     def close(self) -> None:
         """Close the file."""
+        self._flusher.close()
         os.close(self._descriptor)
 
-    def _record(self, name: str, piece: Piece, nbytes: int) -> None:
+    def _record(self, name: str, piece: Piece) -> None:
         done = self.pieces.setdefault(name, [])
         if done and done[-1][1:] == (piece[0], *piece[2:]):
             piece = (done.pop()[0], *piece[1:])  # rows after rows are one piece
         done.append(piece)
-        self._missing[name] -= nbytes
-        while self._next is not None and self._missing[self._next] <= 0:
-            self._ready = self._shard.starts[self._next] + self._tensors[self._next].nbytes
-            self._next = next(self._pending, None)
-
-    def _hash_to(self, end: int) -> None:
-        block = memoryview(bytearray(_BLOCK))
-        while self.hashed < end:
-            want = min(_BLOCK, end - self.hashed)
-            count = os.preadv(self._descriptor, [block[:want]], self.hashed)
-            if not count:
-                raise OSError(f"{self._shard.file} became shorter while it was written")
-            self._digest.update(block[:count])
-            self.hashed += count
 
 
 def _fitting(

@@ -16,7 +16,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -57,6 +57,7 @@ from torch.distributed.checkpoint.utils import _create_file_view
 from torch.serialization import get_crc32_options, set_crc32_options, skip_data
 
 from reft_megatron.errors import CheckpointError
+from reft_megatron.files import Flusher
 from reft_megatron.mesh import Axis
 
 __all__ = ["Piece", "StoredWeights", "write"]
@@ -315,11 +316,16 @@ def _write_file(
     FileSystemWriter would do the same but keeps every tensor until its file is whole.
     """
     written = []
-    with _without_crc(), io.BufferedWriter(_Steps(path, "w")) as file:
+    with (
+        _without_crc(),
+        io.BufferedWriter(_Steps(path, "w")) as file,
+        closing(Flusher(file.fileno())) as flusher,
+    ):
         for piece, item in work:
             begin = file.tell()
             _append(file, _checked(piece, read(piece)))
             length = file.tell() - begin
+            flusher.wrote(length)
             place = _StorageInfo(path.name, begin, length)
             written.append(WriteResult(item.index, length, place))
     return written

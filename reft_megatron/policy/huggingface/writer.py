@@ -1,29 +1,23 @@
 """Writing a Hugging Face folder, a piece at a time, from one process or many.
 
 Owns the order of the work: allocate every file before anything is written, take pieces from every
-rank, and put the folder in its place (see `policy.draft`) when it is whole, durable and has its
-checksums.
+rank, and have the folder published (see `policy.draft`) when it is whole.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.files import sync, write_whole
 from reft_megatron.mesh import Axis
-from reft_megatron.policy.draft import Draft
+from reft_megatron.policy.draft import MANIFEST, Draft
 from reft_megatron.policy.huggingface.plan import (
     WEIGHT_DTYPES,
-    Piece,
     TensorInfo,
     check_tiling,
     index_text,
@@ -31,22 +25,10 @@ from reft_megatron.policy.huggingface.plan import (
 )
 from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
 
-__all__ = ["CHECKSUMS", "WeightWriter"]
+__all__ = ["WeightWriter"]
 
-CHECKSUMS = "SHA256SUMS"
-"""Name of the file of checksums; `sha256sum -c` reads it."""
 _INDEX = "model.safetensors.index.json"
 _SHARD_BYTES = 5 * 10**9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Share:
-    """What one rank wrote."""
-
-    pieces: dict[str, list[Piece]] = field(default_factory=dict)
-    """Its rectangles of each tensor it wrote to."""
-    hashed: dict[str, int] = field(default_factory=dict)
-    """Bytes that its digest has seen of each file it wrote to."""
 
 
 class WeightWriter:
@@ -80,9 +62,7 @@ class WeightWriter:
         self._shards = {shard.file: shard for shard in plan_shards(tensors, shard_bytes)}
         self._homes = {name: s.file for s in self._shards.values() for name in s.starts}
         self._files: dict[str, ShardFile] = {}
-        self._jobs: list[Future[None]] = []
         self._draft: Draft
-        self._hasher: ThreadPoolExecutor
         self._finishing = False
 
     def __enter__(self) -> WeightWriter:
@@ -91,7 +71,6 @@ class WeightWriter:
         with self._draft.step("begun"):
             if self._world.first:
                 self._allocate()
-        self._hasher = ThreadPoolExecutor(1)
         return self
 
     def __exit__(
@@ -100,9 +79,7 @@ class WeightWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._hasher.shutdown(cancel_futures=True)
-        for file in self._files.values():
-            file.close()
+        self._close()
         if self._finishing or (error is not None and not isinstance(error, Exception)):
             return  # the others know already, or whoever ends the process does not wait for them
         with self._draft.step("written"):
@@ -119,7 +96,6 @@ class WeightWriter:
         """
         file = self._file(self._homes[name])
         file.put(name, tensor, row=first_row, column=first_column)
-        self._jobs.append(self._hasher.submit(file.hash_ready))
 
     def finish(self, files: Mapping[str, bytes]) -> None:
         """Put the folder in its place, with `files` by name beside the weights.
@@ -128,20 +104,16 @@ class WeightWriter:
         them failed, or if an element was not written or was written twice.
         """
         self._finishing = True
-        share, mine = _Share(), dict[str, str]()
+        own = {name: p for file in self._files.values() for name, p in file.pieces.items()}
         with self._draft.step("written"):
-            share = self._settle()
-        shares = self._world.gather_objects(share)
-        with self._draft.step("read back"):
+            self._close()
+        shares = self._world.gather_objects(own)
+        with self._draft.step("written"):
             for name, info in self._tensors.items():
-                pieces = [piece for share in shares for piece in share.pieces.get(name, [])]
-                check_tiling(name, info, pieces)
-            mine = {name: self._file(name).hash_all() for name in self._to_hash(shares)}
-        digests = self._world.gather_objects(mine)
-        with self._draft.step("published"):
+                check_tiling(name, info, [piece for s in shares for piece in s.get(name, [])])
             if self._world.first:
-                known = {name: digest for part in digests for name, digest in part.items()}
-                self._publish(files, known)
+                self._put(files)
+        self._draft.publish()
 
     def _allocate(self) -> None:
         """Take all the room that is wanted; CheckpointError if there is less."""
@@ -157,40 +129,18 @@ class WeightWriter:
                 f"{wanted} bytes are wanted and {free} are free: {error}"
             ) from error
 
-    def _settle(self) -> _Share:
-        """Make this rank's writing durable."""
-        for file in self._files.values():
-            file.sync()
-        for job in self._jobs:
-            job.result()
-        return _Share(
-            pieces={name: p for file in self._files.values() for name, p in file.pieces.items()},
-            hashed={name: file.hashed for name, file in self._files.items()},
-        )
+    def _close(self) -> None:
+        while self._files:
+            self._files.popitem()[1].close()
 
-    def _to_hash(self, shares: Sequence[_Share]) -> list[str]:
-        """Files whose digest falls to this rank, because it has read the most of them already."""
-        ranks, mine = range(len(shares)), []
-        for index, name in enumerate(self._shards):
-            # Ranks that have read equally much take turns.
-            turns = sorted(ranks, key=lambda rank: (rank - index) % len(ranks))
-            if self._world.rank == max(turns, key=lambda rank: shares[rank].hashed.get(name, 0)):
-                mine.append(name)
-        return mine
-
-    def _publish(self, files: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
-        beside = dict(files)
-        for name in beside:
-            if Path(name).name != name or name in (*self._shards, _INDEX, CHECKSUMS, ""):
+    def _put(self, files: Mapping[str, bytes]) -> None:
+        """Write what stands beside the weights."""
+        for name, content in files.items():
+            if Path(name).name != name or name in (*self._shards, _INDEX, MANIFEST, ""):
                 raise ValueError(f"{name!r} cannot stand beside the weights")
+            self._draft.put(name, content)
         if len(self._shards) > 1:
-            beside[_INDEX] = index_text(list(self._shards.values())).encode()
-        sums = {**digests, **{n: hashlib.sha256(data).hexdigest() for n, data in beside.items()}}
-        beside[CHECKSUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
-        for name, data in beside.items():
-            write_whole(self._draft.path / name, data)
-        self._draft.path.rename(self._folder)
-        sync(self._folder.parent)
+            self._draft.put(_INDEX, index_text(list(self._shards.values())).encode())
 
     def _file(self, name: str) -> ShardFile:
         if name not in self._files:

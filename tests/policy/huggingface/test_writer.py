@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,9 +15,11 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
+from reft_megatron.mesh import Axis
+from reft_megatron.policy.draft import MANIFEST, check_manifest
 from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
-from reft_megatron.policy.huggingface.writer import CHECKSUMS, WeightWriter
+from reft_megatron.policy.huggingface.writer import WeightWriter
 from tests.policy.huggingface.weight_folders import (
     FILES,
     TENSORS,
@@ -32,17 +33,10 @@ DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 
 
 def check_sums(folder: Path) -> None:
-    """As a user would, and every file is among them."""
-    ran = subprocess.run(
-        ["sha256sum", "--check", "--strict", CHECKSUMS],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    listed = {line.split("  ")[1] for line in (folder / CHECKSUMS).read_text().splitlines()}
-    assert listed == snapshot(folder).keys() - {CHECKSUMS}
+    """Every file is in the manifest, with its checksum."""
+    check_manifest(folder, Axis())
+    listed = json.loads((folder / MANIFEST).read_text())["files"]
+    assert listed.keys() == snapshot(folder).keys() - {MANIFEST}
 
 
 def check_contents(folder: Path, held: dict[str, torch.Tensor]) -> None:
@@ -122,7 +116,7 @@ def test_the_folder_holds_these_files_and_no_more(tmp_path: Path, shard_bytes: i
         assert set(index["weight_map"].values()) == shards
         shards.add("model.safetensors.index.json")
     written = snapshot(folder)
-    assert written.keys() == {*shards, *FILES, CHECKSUMS}
+    assert written.keys() == {*shards, *FILES, MANIFEST}
     assert written.items() >= FILES.items()
     check_sums(folder)
     check_contents(folder, held)

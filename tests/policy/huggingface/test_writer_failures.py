@@ -15,8 +15,9 @@ import torch
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
+from reft_megatron.policy.draft import MANIFEST
 from reft_megatron.policy.huggingface.plan import TensorInfo
-from reft_megatron.policy.huggingface.writer import CHECKSUMS, WeightWriter
+from reft_megatron.policy.huggingface.writer import WeightWriter
 from tests.policy.huggingface.weight_folders import (
     FILES,
     TENSORS,
@@ -82,7 +83,7 @@ def small_files(limit: int) -> Iterator[None]:
     [
         ("body", "written", "tensor w of model.safetensors holds NaN"),
         ("write", "written", "rank 1: [Errno 27] File too large"),
-        ("gap", "read back", "rank 0: 48 of 96 elements of tensor output are missing"),
+        ("gap", "written", "rank 0: 48 of 96 elements of tensor output are missing"),
         ("unfinished", "written", "rank 0: finish() was not called"),
     ],
 )
@@ -192,8 +193,8 @@ def test_no_folder_can_be_made(tmp_path: Path):
     assert str(caught.value) == told("begun", f"rank 0: [Errno 20] Not a directory: '{partial}'")
 
 
-@pytest.mark.parametrize("call", ["fsync", "preadv", "pwrite"])
-def test_a_disk_that_fails_later(tmp_path: Path, monkeypatch, call: str):
+@pytest.mark.parametrize(("call", "what"), [("fsync", "read back"), ("pwrite", "written")])
+def test_a_disk_that_fails_later(tmp_path: Path, monkeypatch, call: str, what: str):
     def fail(*args: object) -> None:
         raise OSError(5, "Input/output error")
 
@@ -204,10 +205,10 @@ def test_a_disk_that_fails_later(tmp_path: Path, monkeypatch, call: str):
         writer.finish(FILES)
 
     message = refusal(tmp_path / "out", fill)
-    assert message == told("written", "rank 0: [Errno 5] Input/output error")
+    assert message == told(what, "rank 0: [Errno 5] Input/output error")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", CHECKSUMS, "sub/config.json", ""])
+@pytest.mark.parametrize("name", ["model.safetensors", MANIFEST, "sub/config.json", ""])
 def test_files_beside_the_weights_have_names_of_their_own(tmp_path: Path, name: str):
     def fill(writer: WeightWriter) -> None:
         for key, tensor in drawn(TENSORS).items():
@@ -215,7 +216,7 @@ def test_files_beside_the_weights_have_names_of_their_own(tmp_path: Path, name: 
         writer.finish({name: b""})
 
     found = f"rank 0: {name!r} cannot stand beside the weights"
-    assert refusal(tmp_path / "out", fill) == told("published", found)
+    assert refusal(tmp_path / "out", fill) == told("written", found)
 
 
 def test_pieces_that_were_written_twice(tmp_path: Path):
@@ -226,7 +227,7 @@ def test_pieces_that_were_written_twice(tmp_path: Path):
         writer.finish(FILES)
 
     found = "rank 0: row 3 of tensor norm was written twice"
-    assert refusal(tmp_path / "out", fill) == told("read back", found)
+    assert refusal(tmp_path / "out", fill) == told("written", found)
 
 
 def test_an_error_of_the_caller_ends_it(tmp_path: Path):
