@@ -1,4 +1,4 @@
-"""Tests of the settings."""
+"""Settings from files and overrides, and back to text."""
 
 from __future__ import annotations
 

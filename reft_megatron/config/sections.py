@@ -1,25 +1,37 @@
 """The settings of a run: small frozen dataclasses, each for exactly one part.
 
-Owns the defaults (here and nowhere else), the checks, and reading YAML files with dotted overrides.
-A run is one YAML file; `key.sub=value` on the command line overrides. Checks that need the machine
-(layouts against the world size, files) belong to the parts that meet the machine.
+Owns the defaults (here and nowhere else) and the checks of single values. Checks that need the
+machine (layouts against the world size, files) belong to the parts that meet the machine.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from reft_megatron.errors import ConfigError
 from reft_megatron.types import Form
 
-__all__ = ["DEFAULT_PRESET", "Config", "describe", "load_config", "to_yaml"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "CheckpointConfig",
+    "Config",
+    "EvaluateConfig",
+    "GenerateConfig",
+    "LogConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "ParallelConfig",
+    "PpoConfig",
+    "PretrainConfig",
+    "RewardConfig",
+    "RunConfig",
+    "SftConfig",
+    "TaskConfig",
+    "TokenizerConfig",
+]
 
 Count = Annotated[int, Field(ge=1)]
 Zero = Annotated[int, Field(ge=0)]
@@ -309,91 +321,3 @@ class Config:
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
-
-
-_ADAPTER = TypeAdapter(Config)
-
-
-def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
-    """Read a YAML file, apply `key.sub=value` overrides, check everything.
-
-    `path` None starts from the defaults. Raises ConfigError for a missing file, bad YAML, an
-    unknown key (with the nearest known one), or a value out of range.
-    """
-    tree = _read_yaml(Path(path)) if path is not None else {}
-    _check_keys(tree, Config, "")
-    for override in overrides:
-        _apply_override(tree, override)
-    _check_keys(tree, Config, "")
-    try:
-        return _ADAPTER.validate_python(tree)
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (seen: {e['input']!r})"
-            for e in error.errors()
-        )
-        raise ConfigError(f"bad setting: {told}") from None
-
-
-def to_yaml(config: Config) -> str:
-    """The resolved config as YAML that `load_config` reads back to an equal value."""
-    return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
-
-
-def describe() -> list[tuple[str, str, str]]:
-    """(dotted key, default, meaning) of every setting, in order; `--help` prints it."""
-    rows = []
-    for section in dataclasses.fields(Config):
-        kind = type(getattr(Config(), section.name))
-        for name, field in kind.__pydantic_fields__.items():
-            meaning = " ".join((field.description or "").split())
-            if get_origin(field.annotation) is Literal:
-                meaning += f" One of {', '.join(get_args(field.annotation))}."
-            rows.append((f"{section.name}.{name}", repr(field.default), meaning))
-    return rows
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        raise ConfigError(f"cannot read the config file {path}: {error.strerror}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the config file {path} is not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"the config file {path} must hold `section:` blocks, saw {tree!r:.60}.")
-    return tree
-
-
-def _apply_override(tree: dict[str, Any], override: str) -> None:
-    key, sign, text = override.partition("=")
-    section, dot, name = key.partition(".")
-    if not (sign and dot and section and name):
-        raise ConfigError(f"an override reads section.key=value, saw {override!r}.")
-    block = tree.setdefault(section, {})
-    if not isinstance(block, dict):
-        raise ConfigError(f"`{section}` must be a block of settings, saw {block!r:.60}.")
-    block[name] = _value(section, name, text)
-
-
-def _value(section: str, name: str, text: str) -> Any:
-    """`text` as YAML, but as it stands where the setting is a text: `run.name=2024` is a name."""
-    if isinstance(getattr(getattr(Config(), section, None), name, None), str):
-        return text
-    try:
-        return yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        return text
-
-
-def _check_keys(tree: dict[str, Any], kind: type, prefix: str) -> None:
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for key, value in tree.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-            raise ConfigError(
-                f"unknown setting {prefix}{key}; the nearest known one is {prefix}{near[0]}. "
-                "`--help` lists them all."
-            )
-        if prefix == "" and isinstance(value, dict):
-            _check_keys(value, type(getattr(Config(), key)), f"{key}.")
