@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -14,10 +15,13 @@ import pytest
 
 from examples import launch
 from reft_megatron.config import Config, load_config, to_yaml
-from reft_megatron.policy import architecture_of
-from reft_megatron.policy.families import Architecture
+from reft_megatron.errors import CheckpointError, ConfigError
+from reft_megatron.policy import architecture_of, tokenizer_path
+from reft_megatron.policy.families import Architecture, family_of, find_architecture
 from reft_megatron.policy.mesh import check_world
 from reft_megatron.policy.model import check_layout
+from reft_megatron.tokenizer import load_tokenizer
+from tests.policy.huggingface.test_round_trip import WORDS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -90,6 +94,32 @@ def test_ppo_starts_from_what_the_warm_up_of_its_size_leaves(size: str) -> None:
         warm_up.tokenizer,
         warm_up.task,
     )
+
+
+@pytest.mark.parametrize("size", ["6.7b", "125m"])
+def test_the_model_brings_its_tokenizer_wherever_it_lies(size: str, tmp_path: Path) -> None:
+    architecture = find_architecture(f"galactica-{size}")
+    tree = {**family_of(architecture).write(architecture, 50_000), "model_type": "opt"}
+    for folder in (tmp_path / "mine", tmp_path / "warm-up" / "huggingface"):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps(tree))
+        (folder / "tokenizer.json").write_text(WORDS)
+    configs = EXAMPLES / "configs"
+    sft = load_config(configs / f"sft_gsm8k_{size}.yaml", [f"model.hf={tmp_path}/mine"])
+    assert architecture_of(sft.model).layers == architecture.layers
+    assert load_tokenizer(tokenizer_path(sft)).eos_id == 2
+    ppo = load_config(configs / f"ppo_gsm8k_{size}.yaml", [f"model.load={tmp_path}/warm-up"])
+    assert load_tokenizer(tokenizer_path(ppo)).eos_id == 2
+
+
+@pytest.mark.parametrize("size", ["6.7b", "125m"])
+def test_without_its_model_a_config_says_what_is_missing(size: str) -> None:
+    ppo = load_config(EXAMPLES / "configs" / f"ppo_gsm8k_{size}.yaml")
+    with pytest.raises(CheckpointError, match=f"no checkpoint runs/gsm8k-{size}-warmup/checkpoin"):
+        tokenizer_path(ppo)
+    bare = load_config(EXAMPLES / "configs" / f"sft_gsm8k_{size}.yaml", ["model.hf="])
+    with pytest.raises(ConfigError, match=r"^no tokenizer: set tokenizer.path to a sentencepiece"):
+        load_tokenizer(tokenizer_path(bare))
 
 
 def test_the_papers_settings_of_galactica_6_7b() -> None:

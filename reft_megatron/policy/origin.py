@@ -63,13 +63,19 @@ def identity(architecture: Architecture, *, rows: int) -> dict[str, Any]:
 
 
 def tokenizer_path(config: Config) -> str:
-    """`tokenizer.path`, or where the model comes from; empty if nothing says."""
-    if config.tokenizer.path:
-        return config.tokenizer.path
-    if config.model.hf:
-        return config.model.hf
-    folder = Path(config.model.load) / FOLDER
-    return str(folder) if config.model.load and folder.is_dir() else ""
+    """`tokenizer.path`, or where the model comes from; empty if nothing says.
+
+    Raises CheckpointError if it should come with a checkpoint that is not there.
+    """
+    if config.tokenizer.path or config.model.hf or not config.model.load:
+        return config.tokenizer.path or config.model.hf
+    load = Path(config.model.load)
+    if not load.is_dir():
+        raise CheckpointError(
+            f"there is no checkpoint {load}, which would bring weights and tokenizer. Run what "
+            "writes it first, or set model.load to another (or tokenizer.path besides)."
+        )
+    return str(load / FOLDER) if (load / FOLDER).is_dir() else ""
 
 
 def travelling_files(config: Config) -> dict[str, bytes]:

@@ -75,6 +75,8 @@ def test_the_tokenizer_comes_with_the_model_unless_it_is_named(folder: Path, tmp
     (tmp_path / "ckpt" / "huggingface").mkdir(parents=True)
     load = str(tmp_path / "ckpt")
     assert tokenizer_path(Config(model=ModelConfig(load=load))) == f"{load}/huggingface"
+    with pytest.raises(CheckpointError, match="there is no checkpoint nowhere, which would bring"):
+        tokenizer_path(Config(model=ModelConfig(load="nowhere")))
 
 
 def test_settings_and_tokenizer_travel(folder: Path):
