@@ -1,0 +1,195 @@
+"""Attention of one new token a sequence over a key/value cache of true length.
+
+Owns the two operators of a decode step, `reft::append` and `reft::decode_attention`, registered
+with torch so that compilation and CUDA graphs see them, and the choice of who serves them by
+device. On a GPU nothing beyond a row's length is read, and lengths stay on the device. Knows
+neither models nor slots.
+
+Legend: R rows of a batch, N heads, G groups of heads that share keys and values, D head size,
+C rows of the cache, P positions of a cache row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["append", "decode_attention"]
+
+_LARGEST_HEAD = 256
+_INDICES = (torch.int32, torch.int64)
+
+
+def decode_attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    *,
+    lengths: Tensor,
+    rows: Tensor | None = None,
+    window: int = 0,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(q k^T scale) v of each row's new token, [R, N, D] in the query's dtype.
+
+    query [R, N, D], keys and values [C, G, P, D] of its dtype, bf16 or fp32; D a multiple of 8 up
+    to 256, N of G. lengths int32 or int64 [R]: positions that count in a row, the new token's
+    included; 0 is an idle row and gives zeros. rows int32 or int64 [R]: the cache row of each row;
+    None: row i is cache row i. The last `window` positions are seen, 0 sees all; scale None is
+    1 / sqrt(D). Products are accumulated in fp32.
+
+    Raises ValueError for shapes and dtypes that do not fit. On a CPU also for a length beyond P; on
+    a GPU, where looking would wait for the device, such a length counts as P.
+    """
+    _check_cache(keys, values, like=query)
+    if query.shape[1] % keys.shape[1] or window < 0:
+        raise ValueError(
+            f"{query.shape[1]} heads in {keys.shape[1]} groups with window {window}; wanted a "
+            "multiple of the groups and a window of 0 or more."
+        )
+    _check_indices(len(query), len(keys), lengths=lengths, rows=rows)
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    out: Tensor = torch.ops.reft.decode_attention(
+        query, keys, values, lengths, rows, window, factor
+    )
+    return out
+
+
+def append(
+    keys: Tensor,
+    values: Tensor,
+    *,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    rows: Tensor | None = None,
+) -> None:
+    """Write each row's new key and value [R, G, D] into the cache [C, G, P, D], in place.
+
+    positions int32 or int64 [R]: where the token of each row stands; a negative one is an idle row,
+    which writes nothing. rows as in `decode_attention`; no row may be named twice. Raises
+    ValueError for shapes and dtypes that do not fit, and on a CPU for a position beyond P, which on
+    a GPU writes nothing.
+    """
+    _check_cache(keys, values, like=key)
+    if key.shape != value.shape or key.shape[1] != keys.shape[1] or value.dtype != key.dtype:
+        raise ValueError(
+            f"key {tuple(key.shape)} {key.dtype} and value {tuple(value.shape)} {value.dtype}; "
+            f"wanted both [rows, {keys.shape[1]}, {keys.shape[3]}] {keys.dtype}."
+        )
+    _check_indices(len(key), len(keys), positions=positions, rows=rows)
+    torch.ops.reft.append(keys, values, key, value, positions, rows)
+
+
+def _check_cache(keys: Tensor, values: Tensor, *, like: Tensor) -> None:
+    if keys.dim() != 4 or keys.shape != values.shape or like.dim() != 3:
+        raise ValueError(
+            f"a cache of {tuple(keys.shape)} keys and {tuple(values.shape)} values for tokens "
+            f"{tuple(like.shape)}; wanted [rows, groups, positions, size] twice, and three axes."
+        )
+    size = keys.shape[3]
+    if like.shape[2] != size or size % 8 or not 0 < size <= _LARGEST_HEAD:
+        raise ValueError(
+            f"heads of {like.shape[2]} and of {size} in the cache; wanted one size, a multiple of "
+            f"8 up to {_LARGEST_HEAD}."
+        )
+    dtypes = {like.dtype, keys.dtype, values.dtype}
+    if len(dtypes) != 1 or not dtypes <= {torch.bfloat16, torch.float32}:
+        raise ValueError(f"dtypes {sorted(map(str, dtypes))}; wanted bfloat16 or float32 in all.")
+
+
+def _check_indices(batch: int, cached: int, **indices: Tensor | None) -> None:
+    for name, index in indices.items():
+        if index is not None and (index.shape != (batch,) or index.dtype not in _INDICES):
+            raise ValueError(
+                f"{name} {tuple(index.shape)} {index.dtype}; wanted [{batch}], int32 or int64."
+            )
+    if indices["rows"] is None and batch > cached:
+        raise ValueError(f"{batch} rows without `rows`, over the cache's {cached}.")
+
+
+def _decode_attention_fake(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    rows: Tensor | None,
+    window: int,
+    scale: float,
+) -> Tensor:
+    return torch.empty_like(query, memory_format=torch.contiguous_format)
+
+
+def _append_fake(
+    keys: Tensor,
+    values: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    rows: Tensor | None,
+) -> None:
+    return None
+
+
+def _decode_attention_cpu(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    rows: Tensor | None,
+    window: int,
+    scale: float,
+) -> Tensor:
+    span = int(lengths.max()) if len(lengths) else 0
+    if span > keys.shape[2]:
+        raise ValueError(f"length {span}, over the cache's {keys.shape[2]} positions.")
+    if not span:
+        return torch.zeros_like(query, memory_format=torch.contiguous_format)
+    keys, values = (
+        (x[: len(query)] if rows is None else x[rows])[:, :, :span] for x in (keys, values)
+    )
+    back = lengths[:, None] - 1 - torch.arange(span, device=query.device)
+    seen = (back >= 0) & (back < window) if window else back >= 0
+    # The heads of a group as queries of one head: keys and values are not repeated for them.
+    grouped = query.reshape(len(query), keys.shape[1], -1, query.shape[2])
+    out = functional.scaled_dot_product_attention(
+        grouped, keys, values, attn_mask=seen[:, None, None, :], scale=scale
+    )
+    return out.reshape(query.shape).masked_fill((lengths == 0)[:, None, None], 0)
+
+
+def _append_cpu(
+    keys: Tensor,
+    values: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    rows: Tensor | None,
+) -> None:
+    if len(positions) and int(positions.max()) >= keys.shape[2]:
+        raise ValueError(
+            f"position {int(positions.max())}, over the cache's {keys.shape[2]} positions."
+        )
+    busy = positions >= 0
+    where = torch.arange(len(key), device=key.device) if rows is None else rows
+    if not busy.all():
+        where, positions, key, value = where[busy], positions[busy], key[busy], value[busy]
+    keys[where, :, positions] = key
+    values[where, :, positions] = value
+
+
+torch.library.define(
+    "reft::decode_attention",
+    "(Tensor query, Tensor keys, Tensor values, Tensor lengths, Tensor? rows, SymInt window, "
+    "float scale) -> Tensor",
+)
+torch.library.define(
+    "reft::append",
+    "(Tensor(a!) keys, Tensor(b!) values, Tensor key, Tensor value, Tensor positions, "
+    "Tensor? rows) -> ()",
+)
+torch.library.impl("reft::decode_attention", "CPU", _decode_attention_cpu)
+torch.library.impl("reft::append", "CPU", _append_cpu)
+torch.library.register_fake("reft::decode_attention", _decode_attention_fake)
+torch.library.register_fake("reft::append", _append_fake)

@@ -1,0 +1,166 @@
+"""One token a row over a cache: equal to full attention, and nothing else of the cache is seen."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reft_megatron.ops import decode_attention as ops
+from reft_megatron.ops.reference import decode_attention as reference
+
+HEADS = [(4, 4), (8, 2), (6, 1), (6, 2)]
+SIZES = [8, 16, 40, 64, 128, 256]
+# Output rounding of bf16 (2^-9) and the sum's order; fp32: sums of a few hundred terms.
+BANDS = {torch.bfloat16: 4e-3, torch.float32: 2e-6}
+
+
+def scene(
+    lengths: list[int], *, heads: tuple[int, int] = (4, 2), size: int = 16, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Random queries and caches of 40 positions, two cache rows more than there are lengths."""
+    draw = torch.Generator().manual_seed(size + len(lengths))
+    n, groups = heads
+    cache = (len(lengths) + 2, groups, 40, size)
+    return {
+        "query": torch.randn(len(lengths), n, size, generator=draw).to(dtype),
+        "keys": torch.randn(cache, generator=draw).to(dtype),
+        "values": torch.randn(cache, generator=draw).to(dtype),
+        "lengths": torch.tensor(lengths),
+    }
+
+
+def truth(x: dict[str, Any]) -> Tensor:
+    """The reference in fp64."""
+    tensors = {name: x[name].double() for name in ("query", "keys", "values")}
+    return reference.decode_attention(**{**x, **tensors})
+
+
+def distance(found: Tensor, wanted: Tensor) -> float:
+    """Largest difference, in units of the largest output."""
+    return float((found.double() - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("dtype", BANDS, ids=str)
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_the_reference(size: int, heads: tuple[int, int], dtype: torch.dtype):
+    x = scene([1, 40, 7, 33], heads=heads, size=size, dtype=dtype)
+    found = ops.decode_attention(**x)
+    assert found.dtype == dtype
+    assert distance(found, truth(x)) < BANDS[dtype]
+
+
+@pytest.mark.parametrize("window", [0, 1, 3, 39, 40, 100])
+def test_every_length_sees_its_window(window: int):
+    x = scene(list(range(1, 41)), dtype=torch.float32)
+    found = ops.decode_attention(**x, window=window)
+    assert distance(found, truth({**x, "window": window})) < BANDS[torch.float32]
+
+
+def test_the_last_token_of_a_prompt_sees_what_prefill_shows_it():
+    """Causal attention over the whole sequence, its last row, for every prefix."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 4, 20, 16, generator=draw) for _ in range(3))
+    full = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    keys, values = torch.zeros(1, 4, 32, 16), torch.zeros(1, 4, 32, 16)
+    for i in range(20):
+        position = torch.tensor([i])
+        ops.append(keys, values, key=key[:, :, i], value=value[:, :, i], positions=position)
+        found = ops.decode_attention(query[:, :, i], keys, values, lengths=position + 1)
+        torch.testing.assert_close(found, full[:, :, i], rtol=1e-5, atol=1e-6)
+
+
+def test_a_scale_and_cache_rows_are_what_they_say():
+    x = scene([3, 17, 40], dtype=torch.float32)
+    x |= {"rows": torch.tensor([4, 0, 2]), "scale": 0.7}
+    assert distance(ops.decode_attention(**x), truth(x)) < BANDS[torch.float32]
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int64], ids=str)
+def test_idle_rows_give_zeros_and_write_nothing(kind: torch.dtype):
+    x = scene([5, 0, 9], dtype=torch.bfloat16)
+    x["lengths"] = x["lengths"].to(kind)
+    found = ops.decode_attention(**x)
+    assert not found[1].any()
+    assert distance(found, truth(x)) < BANDS[torch.bfloat16]
+    before = x["keys"].clone(), x["values"].clone()
+    fresh = torch.ones(3, 2, 16, dtype=torch.bfloat16)
+    ops.append(x["keys"], x["values"], key=fresh, value=-fresh, positions=x["lengths"] - 1)
+    for cache, old, sign in ((x["keys"], before[0], 1), (x["values"], before[1], -1)):
+        for row, position in ((0, 4), (2, 8)):
+            assert (cache[row, :, position] == sign).all()
+            old[row, :, position] = sign
+        assert torch.equal(cache, old)
+
+
+def test_a_row_does_not_depend_on_the_others():
+    x = scene([40, 3, 21, 8], dtype=torch.float32)
+    whole = ops.decode_attention(**x)
+    for i in range(4):
+        alone = ops.decode_attention(
+            x["query"][i : i + 1],
+            x["keys"],
+            x["values"],
+            lengths=x["lengths"][i : i + 1],
+            rows=torch.tensor([i]),
+        )
+        assert distance(alone, whole[i : i + 1].double()) < BANDS[torch.float32]
+
+
+def test_the_operators_are_what_torch_expects():
+    x = scene([3, 17], dtype=torch.float32)
+    tensors = x["query"], x["keys"], x["values"], x["lengths"]
+    fresh = torch.zeros(2, 2, 16)
+    for rows in (None, torch.tensor([1, 3])):
+        torch.library.opcheck(torch.ops.reft.decode_attention, (*tensors, rows, 4, 0.25))
+        torch.library.opcheck(
+            torch.ops.reft.append, (*tensors[1:3], fresh, fresh, tensors[3] - 1, rows)
+        )
+
+
+GOOD = scene([3, 17], dtype=torch.float32)
+REFUSED = [
+    ({"query": torch.zeros(2, 3, 16)}, "3 heads in 2 groups with window 0"),
+    ({"window": -1}, "4 heads in 2 groups with window -1"),
+    ({"query": torch.zeros(2, 4, 8)}, "heads of 8 and of 16 in the cache"),
+    ({"keys": torch.zeros(4, 2, 16)}, "a cache of (4, 2, 16) keys and (4, 2, 40, 16) values"),
+    ({"query": torch.zeros(2, 4, 16).half()}, "dtypes ['torch.float16', 'torch.float32']"),
+    ({"lengths": torch.tensor([3])}, "lengths (1,) torch.int64; wanted [2], int32 or int64."),
+    ({"rows": torch.tensor([0.0, 1.0])}, "rows (2,) torch.float32; wanted [2], int32 or int64."),
+    ({"lengths": torch.tensor([3, 41])}, "length 41, over the cache's 40 positions."),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED, ids=[m for _, m in REFUSED])
+def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str):
+    with pytest.raises(ValueError) as refusal:  # noqa: PT011  # its message is compared below
+        ops.decode_attention(**{**GOOD, **change})
+    assert str(refusal.value).startswith(message)
+
+
+def test_a_position_beyond_the_cache_is_refused():
+    x = scene([3], dtype=torch.float32)
+    fresh = torch.zeros(1, 2, 16)
+    with pytest.raises(ValueError, match=r"^position 40, over the cache's 40 positions\.$"):
+        ops.append(x["keys"], x["values"], key=fresh, value=fresh, positions=torch.tensor([40]))
+    with pytest.raises(ValueError, match=r"^key \(1, 2, 16\) .* and value \(1, 1, 16\) .*; wanted"):
+        ops.append(
+            x["keys"], x["values"], key=fresh, value=fresh[:, :1], positions=torch.tensor([0])
+        )
+
+
+def test_no_order_of_dtypes_is_missed():
+    """Each of the three tensors must have the dtype of the others."""
+    for odd in itertools.product([torch.bfloat16, torch.float32], repeat=3):
+        x = dict(zip(("query", "keys", "values"), odd, strict=True))
+        call = {**GOOD, **{name: GOOD[name].to(dtype) for name, dtype in x.items()}}
+        if len(set(odd)) == 1:
+            ops.decode_attention(**call)
+        else:
+            with pytest.raises(ValueError, match=r"^dtypes "):
+                ops.decode_attention(**call)
