@@ -26,7 +26,7 @@ from reft_megatron.policy.plan import (
     KEPT_BACK,
     Case,
     count_parameters,
-    find_gpu,
+    nearest_gpu,
     search,
     try_remedies,
 )
@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Intermixed, so that settings may follow options.
     options = _parser().parse_intermixed_args(arguments)
     try:
-        case, gpu, memory = _case(options), _gpu(options), _memory(options)
+        _check(options)
+        case, gpu = _case(options), _gpu(options)
+        memory = 1e9 * options.memory if options.memory else gpu.memory
         found = search(case, gpu, memory=memory)
         trials = [] if found.fitting else try_remedies(case, gpu, memory=memory)
     except ReftError as error:
@@ -119,23 +121,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _case(options: argparse.Namespace) -> Case:
-    settings = [] if options.config else list(_CONFIG)
-    if options.model and Path(options.model).is_dir():
-        settings += [f"model.hf={options.model}", "model.preset=", "model.load="]
-    elif options.model:
-        settings += [f"model.preset={options.model}", "model.hf="]
-    elif not options.config:
+def _check(options: argparse.Namespace) -> None:
+    """ConfigError for options that are missing or out of range."""
+    for name, least in (("gpus", 1), ("length", 2), ("batch", 1), ("vocab", 1), ("rows", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name} must be {least} or more, saw {value}.")
+    if options.memory is not None and options.memory <= 0:
+        raise ConfigError(f"--memory must be more than 0 GB, saw {options.memory:g}.")
+    if not options.memory and not options.gpu:
+        raise ConfigError(f"say what the GPUs are: --memory GB, or --gpu {'|'.join(GPUS)}.")
+    if not options.model and not options.config:
         raise ConfigError("nothing says what the model is: give --model or --config.")
-    if options.batch and options.recipe != "evaluate":
-        settings.append(f"{options.recipe}.batch_size={options.batch}")
-    config = load_config(options.config, [*settings, *options.settings])
-    if options.length:
-        config = load_config(
-            options.config, [*settings, *options.settings, *_length(config, options.length)]
+    if options.batch and options.recipe == "evaluate":
+        raise ConfigError(
+            "evaluate takes no --batch: it asks all problems, generate.slots at a time."
         )
-    if options.gpus < 1:
-        raise ConfigError(f"--gpus must be 1 or more, saw {options.gpus}.")
+
+
+def _case(options: argparse.Namespace) -> Case:
+    settings = _model(options)
+    if options.batch:
+        settings.append(f"{options.recipe}.batch_size={options.batch}")
+    settings += options.settings
+    config = load_config(options.config, settings)
+    if options.length:
+        config = load_config(options.config, [*settings, *_length(config, options.length)])
     architecture = architecture_of(config.model)
     return Case(
         architecture=architecture,
@@ -144,6 +155,17 @@ def _case(options: argparse.Namespace) -> Case:
         world=options.gpus,
         vocab=architecture.vocab or options.vocab,
     )
+
+
+def _model(options: argparse.Namespace) -> list[str]:
+    """Settings that say what the model is; those of the command line come behind them."""
+    settings = [] if options.config else list(_CONFIG)
+    if options.model and Path(options.model).is_dir():
+        return [*settings, f"model.hf={options.model}", "model.preset=", "model.load="]
+    if options.model:
+        return [*settings, f"model.preset={options.model}", "model.hf="]
+    # The folder that a run starts from need not be here, where its preset says what it holds.
+    return [*settings, "model.hf="] if load_config(options.config).model.preset else settings
 
 
 def _length(config: Config, length: int) -> list[str]:
@@ -156,14 +178,7 @@ def _length(config: Config, length: int) -> list[str]:
 
 
 def _gpu(options: argparse.Namespace) -> Gpu:
-    if not options.gpu and not options.memory:
-        raise ConfigError(f"say what the GPUs are: --memory GB, or --gpu {'|'.join(GPUS)}.")
-    return find_gpu(options.gpu, 1e9 * options.memory if options.memory else None)
-
-
-def _memory(options: argparse.Namespace) -> float:
-    """Bytes of each GPU."""
-    return 1e9 * options.memory if options.memory else _gpu(options).memory
+    return GPUS[options.gpu] if options.gpu else nearest_gpu(1e9 * options.memory)
 
 
 def _asked(case: Case, gpu: Gpu, memory: float) -> dict[str, Any]:

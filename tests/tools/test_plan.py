@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from reft_megatron.config import load_config
 from tools.plan import main
 
+CONFIGS = sorted((Path(__file__).parents[2] / "examples" / "configs").glob("*.yaml"))
 GALACTICA = ("--model", "galactica-6.7b")
 EIGHT = ("--gpus", "8", "--memory", "80")
 LLAMA = {
@@ -94,6 +96,24 @@ def test_a_configs_settings_count_and_its_layout_does_not(capsys):
     assert len({row["tensor"] for row in told["fitting"]}) > 1
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_config_of_the_examples_is_a_question(capsys, path: Path):
+    recipe = path.stem.removeprefix("quickstart_").partition("_")[0]
+    told = ask(capsys, *EIGHT, "--config", str(path), "--recipe", recipe)
+    assert told["model"] == load_config(path).model.preset
+    assert told["recipe"] == recipe
+    assert told["fitting"]
+
+
+def test_a_folder_beside_a_preset_must_be_the_same_model(capsys, tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    config = ("--config", "examples/configs/sft_gsm8k_6.7b.yaml")
+    assert main((*EIGHT, *config, f"model.hf={tmp_path}")) == 1
+    assert "are different models" in capsys.readouterr().err
+    told = ask(capsys, *EIGHT, *config, "--model", str(tmp_path))
+    assert told["model"] == "llama-22x2048"
+
+
 def test_a_hugging_face_folder_is_a_model(capsys, tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     told = ask(capsys, "--model", str(tmp_path), "--gpus", "1", "--memory", "80")
@@ -110,6 +130,15 @@ def test_a_hugging_face_folder_is_a_model(capsys, tmp_path: Path):
             "say what the GPUs are: --memory GB, or --gpu a100|h100|h200.",
         ),
         ((*GALACTICA, "--gpus", "0", "--memory", "80"), "--gpus must be 1 or more, saw 0."),
+        ((*GALACTICA, "--gpus", "8", "--memory", "0"), "--memory must be more than 0 GB, saw 0."),
+        ((*GALACTICA, *EIGHT, "--rows", "0"), "--rows must be 1 or more, saw 0."),
+        ((*GALACTICA, *EIGHT, "--batch", "0"), "--batch must be 1 or more, saw 0."),
+        ((*GALACTICA, *EIGHT, "--length", "0"), "--length must be 2 or more, saw 0."),
+        ((*GALACTICA, *EIGHT, "--vocab", "0"), "--vocab must be 1 or more, saw 0."),
+        (
+            (*GALACTICA, *EIGHT, "--recipe", "evaluate", "--batch", "8"),
+            "evaluate takes no --batch: it asks all problems, generate.slots at a time.",
+        ),
         (
             ("--model", "galactica-7b", *EIGHT),
             "unknown model.preset 'galactica-7b'; the nearest is 'galactica-6.7b', ",

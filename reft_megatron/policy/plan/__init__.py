@@ -6,7 +6,7 @@
 from reft_megatron.policy.plan.case import JOBS, Case
 from reft_megatron.policy.plan.check import available_memory, check_memory
 from reft_megatron.policy.plan.search import KEPT_BACK, search, try_remedies
-from reft_megatron.policy.plan.speed import ASSUMPTIONS, GPUS, find_gpu
+from reft_megatron.policy.plan.speed import ASSUMPTIONS, GPUS, nearest_gpu
 from reft_megatron.policy.plan.weights import count_parameters
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "available_memory",
     "check_memory",
     "count_parameters",
-    "find_gpu",
+    "nearest_gpu",
     "search",
     "try_remedies",
 ]

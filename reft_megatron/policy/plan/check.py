@@ -16,7 +16,7 @@ from reft_megatron.mesh import Mesh
 from reft_megatron.policy import device as devices
 from reft_megatron.policy.plan.case import Case
 from reft_megatron.policy.plan.search import plan_for, search, try_remedies
-from reft_megatron.policy.plan.speed import find_gpu
+from reft_megatron.policy.plan.speed import nearest_gpu
 from reft_megatron.policy.plan.table import complaint, plan_table, text, trial_table
 
 __all__ = ["available_memory", "check_memory"]
@@ -43,7 +43,7 @@ def check_memory(case: Case, available: int) -> None:
 
     `available` is in bytes on a rank. Also raises ConfigError for a layout that cannot run.
     """
-    gpu = find_gpu("", available)
+    gpu = nearest_gpu(available)
     asked = plan_for(case, gpu)
     if asked.memory.total <= _CLEARLY * available:
         return

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reft_megatron.errors import ConfigError
 from reft_megatron.policy.plan.case import Case
 
-__all__ = ["ASSUMPTIONS", "GPUS", "Gpu", "Times", "find_gpu", "predict_times"]
+__all__ = ["ASSUMPTIONS", "GPUS", "Gpu", "Times", "nearest_gpu", "predict_times"]
 
 _MATMUL, _MEMORY, _LINK = 0.4, 0.6, 0.6
 _NODE, _NETWORK = 8, 50e9
@@ -76,17 +75,9 @@ class Times:
         return self.generate + self.score + self.update
 
 
-def find_gpu(name: str, memory: float | None) -> Gpu:
-    """The kind called `name`, or for an empty name the one nearest to `memory` bytes.
-
-    Raises ConfigError for an unknown name.
-    """
-    if name:
-        if name not in GPUS:
-            raise ConfigError(f"unknown GPU {name!r}; known are {', '.join(GPUS)}.")
-        return GPUS[name]
-    # The newer kind first, among those alike.
-    return min(reversed(GPUS.values()), key=lambda gpu: abs(gpu.memory - (memory or 80e9)))
+def nearest_gpu(memory: float) -> Gpu:
+    """The kind with a memory nearest to `memory` bytes, the newer one among those alike."""
+    return min(reversed(GPUS.values()), key=lambda gpu: abs(gpu.memory - memory))
 
 
 def predict_times(case: Case, gpu: Gpu) -> Times:

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from reft_megatron.errors import ConfigError
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.plan.case import Case
-from reft_megatron.policy.plan.speed import GPUS, Times, find_gpu, predict_times
+from reft_megatron.policy.plan.speed import GPUS, Times, nearest_gpu, predict_times
 from tests.policy.plan.shapes import case_of
 from tests.policy.scene import ONE, Layout
 
@@ -88,10 +87,8 @@ def test_a_small_model_waits_for_its_host():
     assert seen.generate == pytest.approx(100 * 4 * 3e-4, rel=0.01)
 
 
-def test_gpus_by_name_and_by_memory():
-    assert find_gpu("a100", None).name == "A100 80GB"
-    assert find_gpu("", 80e9).name == "H100 80GB"
-    assert find_gpu("", 141e9).name == "H200 141GB"
-    assert find_gpu("", 24e9).name == "H100 80GB"
-    with pytest.raises(ConfigError, match="unknown GPU 'b200'; known are a100, h100, h200"):
-        find_gpu("b200", None)
+@pytest.mark.parametrize(
+    ("memory", "name"), [(80e9, "H100 80GB"), (141e9, "H200 141GB"), (24e9, "H100 80GB")]
+)
+def test_the_kind_of_a_gpu_by_its_memory(memory: float, name: str):
+    assert nearest_gpu(memory).name == name
