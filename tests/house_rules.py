@@ -39,7 +39,7 @@ IMPORT_LATE = {
     "reft_megatron/cli.py": "reft_megatron.recipes",
     "reft_megatron/log/": "wandb",
     "reft_megatron/policy/device.py": "megatron",
-    "reft_megatron/policy/huggingface/verify.py": "transformers",
+    "reft_megatron/policy/verify.py": "transformers",
 }
 PRINT = ("reft_megatron/cli.py", "reft_megatron/log/")
 BANNED_NAMES = {"util", "utils", "helper", "helpers", "common", "misc"}

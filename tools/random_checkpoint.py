@@ -21,8 +21,8 @@ from reft_megatron.errors import ReftError
 from reft_megatron.policy.families import Architecture, find_architecture, presets
 from reft_megatron.policy.huggingface import DTYPES
 from reft_megatron.policy.huggingface.mapping import weights
-from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.settings import write_settings
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from reft_megatron.tokenizer import load_tokenizer, tokenizer_files
 

@@ -1,6 +1,6 @@
 """Whether our model says what transformers makes of a Hugging Face folder.
 
-Owns the command, the prompts and the tables; `reft_megatron.policy.huggingface.verify` compares.
+Owns the command, the prompts and the tables; `reft_megatron.policy.verify` compares.
 
 Try it: `python tools/verify_checkpoint.py --hf data/CodeLlama-7b-hf`.
 """
@@ -21,7 +21,7 @@ from rich.text import Text
 from reft_megatron.config import Config, load_config
 from reft_megatron.errors import DataError, ReftError
 from reft_megatron.policy import join, leave, tokenizer_path
-from reft_megatron.policy.huggingface.verify import Report, folder_head, verify
+from reft_megatron.policy.verify import Report, folder_head, verify
 from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 
 _HELP = """\

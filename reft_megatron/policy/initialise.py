@@ -15,7 +15,7 @@ from torch import Tensor
 
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.model import PolicyModel
-from reft_megatron.policy.shards import Shard, shards
+from reft_megatron.policy.slices import Slice, slices
 
 __all__ = ["initialise"]
 
@@ -39,27 +39,27 @@ def initialise(
     names the keys to fill; None fills all.
     """
     for chunk in chunks:
-        for shard in shards(chunk):
-            if only is None or shard.key in only:
-                _fill(shard, architecture, seed=seed, vocab=chunk.vocab.rows)
+        for part in slices(chunk):
+            if only is None or part.key in only:
+                _fill(part, architecture, seed=seed, vocab=chunk.vocab.rows)
 
 
-def _fill(shard: Shard, architecture: Architecture, *, seed: int, vocab: int) -> None:
+def _fill(part: Slice, architecture: Architecture, *, seed: int, vocab: int) -> None:
     # Padded vocabulary rows, and those before position 0, are not drawn: they stay zero.
-    first, rows = 0, shard.shape[0]
-    if shard.key in _VOCABULARY:
+    first, rows = 0, part.shape[0]
+    if part.key in _VOCABULARY:
         rows = vocab
-    elif shard.key == _POSITIONS:
+    elif part.key == _POSITIONS:
         first, rows = architecture.position_offset, architecture.positions
-    where = (shard.layer,) if shard.layer is not None else ()
-    generator = _generator(seed, f"{shard.key}/{where}")
-    whole = _draw(shard.key, [rows, *shard.shape[1:]], architecture, generator=generator)
-    target = shard.data.zero_()
-    begin, size = shard.begin[0], len(target)
+    where = (part.layer,) if part.layer is not None else ()
+    generator = _generator(seed, f"{part.key}/{where}")
+    whole = _draw(part.key, [rows, *part.shape[1:]], architecture, generator=generator)
+    target = part.data.zero_()
+    begin, size = part.begin[0], len(target)
     low, high = max(begin, first), min(begin + size, first + rows)
     columns = [
         slice(start, start + width)
-        for start, width in zip(shard.begin[1:], target.shape[1:], strict=True)
+        for start, width in zip(part.begin[1:], target.shape[1:], strict=True)
     ]
     if low < high:
         piece = whole[(slice(low - first, high - first), *columns)]

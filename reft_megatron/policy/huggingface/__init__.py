@@ -2,7 +2,8 @@
 
 A model starts straight from such a folder (`load`), or the folder becomes a checkpoint and a
 checkpoint becomes such a folder (`convert`). `mapping` knows which rows go where, `reader` and
-`writer` the files of Hugging Face, `stored` those of Megatron.
+`writer` the files of Hugging Face; those of Megatron are `policy.torch_dist_reader`'s and
+`policy.torch_dist_writer`'s.
 """
 
 from reft_megatron.policy.huggingface.convert import Converted, to_checkpoint, to_huggingface

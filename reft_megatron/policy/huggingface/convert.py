@@ -22,12 +22,13 @@ from reft_megatron.policy.draft import Draft
 from reft_megatron.policy.families import Architecture, from_dict, read_architecture
 from reft_megatron.policy.huggingface.load import Source, fill_rectangle
 from reft_megatron.policy.huggingface.mapping import Weight, head_of, weights
-from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
 from reft_megatron.policy.huggingface.settings import choose_dtype, write_settings
-from reft_megatron.policy.huggingface.stored import Piece, StoredWeights, write
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from reft_megatron.policy.origin import FOLDER, folder_files, identity
+from reft_megatron.policy.torch_dist_reader import StoredWeights
+from reft_megatron.policy.torch_dist_writer import Piece, write
 from reft_megatron.tokenizer import load_tokenizer
 
 __all__ = ["Converted", "to_checkpoint", "to_huggingface"]

@@ -18,10 +18,10 @@ from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.families import Architecture, family_of
 from reft_megatron.policy.huggingface.mapping import HEAD_NAMES, Run, Weight, weights
-from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.model import PolicyModel
-from reft_megatron.policy.shards import shards
+from reft_megatron.policy.slices import slices
 
 __all__ = ["Source", "fill_rectangle", "load_folder"]
 
@@ -113,11 +113,9 @@ def _load_chunks(
     vocab = chunks[0].vocab.rows
     wanted = {(w.key, w.layer): w for w in weights(architecture, vocab=vocab, head=head)}
     for chunk in chunks:
-        for shard in shards(chunk):
-            if shard.key not in source.missing:
-                fill_rectangle(
-                    shard.data, wanted[shard.key, shard.layer], source, begin=shard.begin
-                )
+        for part in slices(chunk):
+            if part.key not in source.missing:
+                fill_rectangle(part.data, wanted[part.key, part.layer], source, begin=part.begin)
 
 
 def fill_rectangle(

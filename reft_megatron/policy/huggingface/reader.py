@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.policy.huggingface.plan import DTYPES, WEIGHT_DTYPES, TensorInfo
+from reft_megatron.policy.huggingface.shard_plan import DTYPES, WEIGHT_DTYPES, TensorInfo
 
 __all__ = ["MAPPED_BYTES", "WeightFiles"]
 

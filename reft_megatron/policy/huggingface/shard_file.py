@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from reft_megatron.files import Flusher
-from reft_megatron.policy.huggingface.plan import Piece, Shard, TensorInfo
+from reft_megatron.policy.huggingface.shard_plan import Piece, Shard, TensorInfo
 
 __all__ = ["ShardFile", "allocate"]
 

@@ -16,14 +16,14 @@ import torch
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.draft import MANIFEST, Draft
-from reft_megatron.policy.huggingface.plan import (
+from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
+from reft_megatron.policy.huggingface.shard_plan import (
     WEIGHT_DTYPES,
     TensorInfo,
     check_tiling,
     index_text,
     plan_shards,
 )
-from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
 
 __all__ = ["WeightWriter"]
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from reft_megatron.policy import Policy, join
 from reft_megatron.policy.families import read_architecture
 from reft_megatron.policy.huggingface.mapping import weights
-from reft_megatron.policy.shards import shards
+from reft_megatron.policy.slices import slices
 from tests.policy.huggingface.zoo import build
 from tests.policy.scene import (
     LAYOUTS,
@@ -62,14 +62,14 @@ def play(layout: Layout, sequence: bool, root: Path, fields: Fields) -> list[Par
     for chunk in policy._chunks:
         for parameter in chunk.parameters():
             parameter.data = parameter.main_grad
-        for shard in shards(chunk):
-            shape = (VOCAB if "embeddings" in shard.key else shard.shape[0], *shard.shape[1:])
+        for part in slices(chunk):
+            shape = (VOCAB if "embeddings" in part.key else part.shape[0], *part.shape[1:])
             where = tuple(
                 slice(min(begin, full), min(begin + size, full))
-                for begin, size, full in zip(shard.begin, shard.data.shape, shape, strict=True)
+                for begin, size, full in zip(part.begin, part.data.shape, shape, strict=True)
             )
-            real = shard.data[tuple(slice(0, part.stop - part.start) for part in where)]
-            found.append((f"{shard.key}/{shard.layer}", shape, where, real.detach().numpy().copy()))
+            real = part.data[tuple(slice(0, span.stop - span.start) for span in where)]
+            found.append((f"{part.key}/{part.layer}", shape, where, real.detach().numpy().copy()))
     return found
 
 

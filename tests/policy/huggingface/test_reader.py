@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from reft_megatron.policy.huggingface import reader
-from reft_megatron.policy.huggingface.plan import TensorInfo, plan_shards
 from reft_megatron.policy.huggingface.reader import MAPPED_BYTES, WeightFiles
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo, plan_shards
 from tests.policy.huggingface.weight_folders import BIN, ST, fill, save, save_sharded, shard_names
 
 KINDS = [(ST, False), (ST, True), (BIN, False), (BIN, True)]

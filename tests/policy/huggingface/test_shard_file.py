@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from reft_megatron.policy.huggingface.plan import Shard, TensorInfo, plan_shards
 from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
+from reft_megatron.policy.huggingface.shard_plan import Shard, TensorInfo, plan_shards
 
 TENSORS = {
     "m": TensorInfo(shape=(4, 6), dtype=torch.float16),

@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, OPTConfig, OPTForCausalLM
 
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.draft import MANIFEST, check_manifest
-from reft_megatron.policy.huggingface.plan import TensorInfo
 from reft_megatron.policy.huggingface.reader import WeightFiles
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from tests.policy.huggingface.weight_folders import (
     FILES,

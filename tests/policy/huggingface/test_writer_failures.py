@@ -16,7 +16,7 @@ import torch
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.draft import MANIFEST
-from reft_megatron.policy.huggingface.plan import TensorInfo
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from tests.policy.huggingface.weight_folders import (
     FILES,

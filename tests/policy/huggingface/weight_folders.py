@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from reft_megatron.config import ParallelConfig
 from reft_megatron.mesh import Axis
 from reft_megatron.policy import join
-from reft_megatron.policy.huggingface.plan import TensorInfo
+from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 
 ST, BIN = "model.safetensors", "pytorch_model.bin"

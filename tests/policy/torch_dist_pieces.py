@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reft_megatron.mesh import Axis
-from reft_megatron.policy.huggingface.stored import Piece, write
+from reft_megatron.policy.torch_dist_writer import Piece, write
 
 
 def drawn(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -1,77 +1,50 @@
-"""Folders of weights in torch_dist format, read and written without a model.
+"""Writing folders of weights in torch_dist format without a model.
 
-Owns reading any rectangle of a stored tensor, whatever layout wrote it, and writing a folder from
-pieces that are made one at a time. Neither needs a process group in a single process.
-
-A folder holds chunks of tensors in `__<rank>_<n>.distcp`, each as torch.save leaves it; in
-`.metadata` torch's list of tensors, chunks and places; in `metadata.json` the name of the format;
-and in `common.pt` what belongs to no tensor. A GPT model's layers are one tensor of one more
-dimension: `decoder.layers.self_attention.linear_qkv.weight` is [layers, rows, columns], in chunks
-of [1, rows, columns] of one layer and one tensor rank.
+Owns a folder that Megatron loads at any layout, made from pieces that come one at a time, by one
+process or several that share them. Needs no process group in a single process.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from megatron.core.dist_checkpointing.core import (
-    CheckpointingConfig,
-    maybe_load_config,
-    save_config,
-)
+from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
 from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
-from torch.distributed.checkpoint.filesystem import (
-    FileSystemReader,
-    FileSystemWriter,
-    _StorageInfo,
-)
+from torch.distributed.checkpoint.filesystem import FileSystemWriter, _StorageInfo
 from torch.distributed.checkpoint.metadata import (
     ChunkStorageMetadata,
     Metadata,
     MetadataIndex,
     TensorProperties,
-    TensorStorageMetadata,
 )
 from torch.distributed.checkpoint.planner import (
-    ReadItem,
     SavePlan,
     TensorWriteData,
     WriteItem,
     WriteItemType,
 )
-from torch.distributed.checkpoint.planner_helpers import create_read_items_for_chunk_list
 from torch.distributed.checkpoint.storage import WriteResult
-from torch.distributed.checkpoint.utils import _create_file_view
-from torch.serialization import get_crc32_options, set_crc32_options, skip_data
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.files import Flusher
 from reft_megatron.mesh import Axis
+from reft_megatron.policy.torch_dist_reader import FORMAT
 
-__all__ = ["Piece", "StoredWeights", "write"]
+__all__ = ["Piece", "write"]
 
-_FORMAT = "torch_dist"
 _STEP = 1 << 17
 """Bytes that a file is given at once. Larger writes get larger pages of the page cache, which a
 busy Linux looks for up to six times as long."""
-_AGAIN = "Use another checkpoint."
-_UNREADABLE = (
-    *(OSError, EOFError, pickle.UnpicklingError, ImportError, AttributeError),
-    *(LookupError, TypeError, ValueError, RuntimeError),
-)
-"""What reading a damaged file may raise: pickle and zip promise nothing narrower."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,99 +66,6 @@ class Piece:
     def nbytes(self) -> int:
         """Bytes of the rectangle."""
         return math.prod(self.size) * self.dtype.itemsize
-
-
-class StoredWeights:
-    """The tensors of a folder that Megatron's `dist_checkpointing.save` or `write` wrote.
-
-    torch keeps its list of tensors as a pickle, which can run any code when it is read: so only
-    folders that are trusted.
-    """
-
-    tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
-    """Shape and dtype of every tensor by its key; other stored objects are left out."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read what `folder` lists, no weights. CheckpointError if it is no such folder."""
-        self._folder = folder
-        self._listed, self._places = _read_metadata(folder)
-        self.tensors = {
-            key: (tuple(entry.size), entry.properties.dtype) for key, entry in self._listed.items()
-        }
-
-    def read(self, key: str, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
-        """The rectangle of shape `size` at `begin` of the tensor `key`, in its stored dtype.
-
-        Reads its own elements alone, from one chunk after another. It is contiguous, on the CPU,
-        and where possible no copy but mapped from the file; writing to it does not reach the file.
-        Raises CheckpointError if there is no such rectangle, or part of it is missing or damaged.
-        """
-        self._check_place(key, begin, size)
-        listed = self._listed[key]
-        dtype = listed.properties.dtype
-        rectangle = ChunkStorageMetadata(torch.Size(begin), torch.Size(size))
-        items = create_read_items_for_chunk_list(key, listed, [rectangle])
-        found = sum(math.prod(item.lengths) for item in items)
-        if found != math.prod(size):
-            raise CheckpointError(
-                f"{self._folder} has {found} of the {math.prod(size)} elements of {key} at "
-                f"{list(begin)} in shape {list(size)}. {_AGAIN}"
-            )
-        if len(items) == 1:
-            part = self._part(items[0], listed)
-            return torch.from_numpy(np.require(part, requirements=["C", "A", "W"])).view(dtype)
-        whole = np.empty(size, f"u{dtype.itemsize}")
-        for item in items:
-            whole[_box(item.dest_offsets, item.lengths)] = self._part(item, listed)
-        return torch.from_numpy(whole).view(dtype)
-
-    def _check_place(self, key: str, begin: tuple[int, ...], size: tuple[int, ...]) -> None:
-        if key not in self.tensors:
-            raise CheckpointError(
-                f"{self._folder} has no tensor {key}. Use a checkpoint of this model."
-            )
-        shape, _ = self.tensors[key]
-        inside = len(begin) == len(size) == len(shape) and all(
-            0 <= first <= first + count <= length
-            for first, count, length in zip(begin, size, shape, strict=True)
-        )
-        if not inside:
-            raise CheckpointError(
-                f"{key} in {self._folder} has shape {list(shape)}, and so nothing at {list(begin)} "
-                f"in shape {list(size)}. Use a checkpoint of this model."
-            )
-
-    def _part(self, item: ReadItem, listed: TensorStorageMetadata) -> NDArray[Any]:
-        """The part of a chunk that `item` asks for, mapped, as unsigned numbers.
-
-        As torch aligns no chunk in its file, and numpy can handle any address.
-        """
-        index = item.storage_index
-        at = f"{index.fqn} at {list(index.offset or ())}"
-        place = self._places.get(index)
-        if place is None:
-            raise CheckpointError(f"{self._folder} lists {at} but has it in no file. {_AGAIN}")
-        path = self._folder / place.relative_path
-        try:
-            outline, first = _outline(path, place)
-            width = outline.itemsize
-            data = np.memmap(path, np.uint8, "c", first, (outline.untyped_storage().nbytes(),))
-            strides = [step * width for step in outline.stride()]
-            chunk: NDArray[Any] = np.ndarray(
-                outline.shape, f"u{width}", data, outline.storage_offset() * width, strides
-            )
-        except _UNREADABLE as error:
-            raise CheckpointError(
-                f"cannot read {at} from {path}: {type(error).__name__}: {error}. {_AGAIN}"
-            ) from error
-        assert index.index is not None
-        wanted = listed.chunks[index.index].sizes, listed.properties.dtype
-        if (outline.shape, outline.dtype) != wanted:
-            raise CheckpointError(
-                f"{path} has {outline.dtype} {list(outline.shape)} for {at}, which is listed as "
-                f"{wanted[1]} {list(wanted[0])}. {_AGAIN}"
-            )
-        return chunk[_box(item.storage_offsets, item.lengths)]
 
 
 def write(
@@ -219,46 +99,7 @@ def write(
         if world.first:
             torch.save({}, folder / COMMON_STATE_FNAME)
             FileSystemWriter(folder, sync_files=False).finish(metadata, results)
-            save_config(CheckpointingConfig(_FORMAT), str(folder))
-
-
-def _read_metadata(
-    folder: Path,
-) -> tuple[dict[str, TensorStorageMetadata], dict[MetadataIndex, _StorageInfo]]:
-    """torch's lists of tensors and places; CheckpointError if `folder` is no torch_dist."""
-    try:
-        config = maybe_load_config(str(folder))
-        if config is not None and config.sharded_backend == _FORMAT:
-            metadata = FileSystemReader(folder).read_metadata()
-            everything = metadata.state_dict_metadata.items()
-            tensors = {k: e for k, e in everything if isinstance(e, TensorStorageMetadata)}
-            return tensors, dict(metadata.storage_data)
-    except _UNREADABLE as error:
-        raise CheckpointError(
-            f"cannot read what {folder} lists: {type(error).__name__}: {error}. {_AGAIN}"
-        ) from error
-    seen = "no metadata.json" if config is None else f"weights in format {config.sharded_backend}"
-    raise CheckpointError(
-        f"{folder} has {seen}, but must be in Megatron's format {_FORMAT}. Point at the folder "
-        "with the .distcp files, which is weights/ in a checkpoint."
-    )
-
-
-def _outline(path: Path, place: _StorageInfo) -> tuple[Tensor, int]:
-    """A stored tensor with nothing in it, and at which byte of `path` its data begins."""
-    with path.open("rb") as file, skip_data():
-        view = cast(BinaryIO, _create_file_view(file, place.offset, place.length))
-        outline = torch.load(view, map_location="cpu", weights_only=True)
-        if not isinstance(outline, Tensor):
-            raise TypeError(f"{type(outline).__name__} is no tensor")
-        view.seek(0)
-        archive: Any = torch._C.PyTorchFileReader(view)
-        # torch.save gives the one storage of a tensor this name.
-        return outline, place.offset + archive.get_record_offset("data/0")
-
-
-def _box(begin: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
-    return tuple(slice(first, first + n) for first, n in zip(begin, size, strict=True))
+            save_config(CheckpointingConfig(FORMAT), str(folder))
 
 
 def _plan(pieces: Sequence[Piece]) -> tuple[SavePlan, Metadata]:

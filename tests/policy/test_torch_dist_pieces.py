@@ -24,8 +24,8 @@ from torch.distributed import checkpoint as dcp
 from reft_megatron.mesh import Axis
 from reft_megatron.policy import join
 from reft_megatron.policy.draft import Draft
-from reft_megatron.policy.huggingface.stored import Piece, StoredWeights, write
-from tests.policy.huggingface.pieces import cut, drawn, rows_of, write_whole
+from reft_megatron.policy.torch_dist_reader import StoredWeights
+from reft_megatron.policy.torch_dist_writer import Piece, write
 from tests.policy.scene import (
     LAYOUTS,
     ONE,
@@ -36,6 +36,7 @@ from tests.policy.scene import (
     open_policy,
     weights_of,
 )
+from tests.policy.torch_dist_pieces import cut, drawn, rows_of, write_whole
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 Rectangle = tuple[tuple[int, ...], tuple[int, ...]]

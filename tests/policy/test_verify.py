@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from reft_megatron.errors import ReftError
 from reft_megatron.policy import join
-from reft_megatron.policy.huggingface.verify import Difference, Report, folder_head, verify
+from reft_megatron.policy.verify import Difference, Report, folder_head, verify
 from tests.policy.huggingface.zoo import build, sequences, spoil
 from tests.policy.scene import LAYOUTS, ONE, TOKENIZER, Layout, configure
 

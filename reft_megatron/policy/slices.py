@@ -17,11 +17,11 @@ from torch import Tensor
 
 from reft_megatron.policy.model import PolicyModel
 
-__all__ = ["Shard", "shards"]
+__all__ = ["Slice", "slices"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
+class Slice:
     """A rectangle of one weight of the model, held by this rank."""
 
     key: str
@@ -36,19 +36,19 @@ class Shard:
     """The rectangle, a view of the parameter: writing to it changes the model."""
 
 
-def shards(chunk: PolicyModel) -> Iterator[Shard]:
+def slices(chunk: PolicyModel) -> Iterator[Slice]:
     """Every weight of `chunk`, the tied output embedding of a last stage included."""
     for part in chunk.sharded_state_dict().values():
         built = part.build() if isinstance(part, ShardedTensorFactory) else [part]
         for tensor in built:
             if isinstance(tensor, ShardedTensor) and tensor.data is not None:
-                yield _shard(tensor)
+                yield _slice(tensor)
 
 
-def _shard(part: ShardedTensor) -> Shard:
+def _slice(part: ShardedTensor) -> Slice:
     stacked = part.prepend_axis_num
     shape = part.global_shape[stacked:]
-    return Shard(
+    return Slice(
         key=part.key,
         layer=part.global_offset[0] if stacked else None,
         shape=tuple(shape),

@@ -19,9 +19,10 @@ from torch.distributed.checkpoint import FileSystemReader
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy import join
-from reft_megatron.policy.huggingface.stored import Piece, StoredWeights, write
-from tests.policy.huggingface.pieces import cut, drawn, rows_of, write_whole
+from reft_megatron.policy.torch_dist_reader import StoredWeights
+from reft_megatron.policy.torch_dist_writer import Piece, write
 from tests.policy.scene import LAYOUTS, configure
+from tests.policy.torch_dist_pieces import cut, drawn, rows_of, write_whole
 
 Rectangle = tuple[tuple[int, ...], tuple[int, ...]]
 

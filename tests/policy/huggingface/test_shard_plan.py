@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import deserialize
 
-from reft_megatron.policy.huggingface.plan import (
+from reft_megatron.policy.huggingface.shard_plan import (
     DTYPES,
     Piece,
     TensorInfo,
