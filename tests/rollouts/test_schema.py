@@ -3,11 +3,22 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from reft_megatron.errors import DataError
 from reft_megatron.mesh import Axis, Mesh
-from reft_megatron.rollouts.schema import FIELDS, LEDGER, Place, field, from_table, to_table
+from reft_megatron.rollouts.schema import (
+    FIELDS,
+    LEDGER,
+    SCORES,
+    Place,
+    field,
+    from_table,
+    to_table,
+    token_rows,
+)
 from reft_megatron.types import Completion, Reason, Rollout, Verdict
 
 
@@ -53,6 +64,40 @@ def test_a_row_gives_the_rollout_back(verdict: Verdict):
 def test_no_rollouts_are_a_table_too():
     assert to_table([]).schema == LEDGER
     assert from_table(to_table([])) == []
+    assert token_rows(LEDGER.empty_table(), "values") == []
+
+
+def test_scores_are_null_until_they_are_given():
+    rollouts = [_rollout(Verdict(reason=Reason.NO_SOLUTION))] * 2
+    values = np.array([0.5, 0.25, -1], np.float32)
+    table = to_table(rollouts, {"values": [None, values]})
+    assert table.schema == LEDGER
+    assert table["advantages"].null_count == 2
+    none, back = token_rows(table, "values")
+    assert none is None
+    assert back.dtype == np.float32
+    assert back.tolist() == values.tolist()
+
+
+def test_scores_must_fit_their_responses():
+    rollout = _rollout(Verdict(reason=Reason.NO_SOLUTION))
+    with pytest.raises(DataError) as caught:
+        to_table([rollout], {"values": [np.zeros(2, np.float32)]})
+    assert str(caught.value) == (
+        "the row of `values` of rollout 0 has shape (2,), and its response has shape (3,); give "
+        "one number per response token."
+    )
+    with pytest.raises(DataError, match="^the ledger has no column `value` for scores; it has"):
+        to_table([rollout], {"value": [None]})
+
+
+def test_rows_of_a_part_of_a_table_are_its_own():
+    rollouts = [_rollout(Verdict(reason=Reason.NO_SOLUTION))] * 3
+    scores = [np.full(3, i, np.float32) for i in range(3)]
+    table = to_table(rollouts, {"returns": scores})
+    parts = pa.concat_tables([table.slice(2, 1), table.slice(0, 1)])
+    assert [row.tolist() for row in token_rows(parts, "returns")] == [[2] * 3, [0] * 3]
+    assert [r.completion.length for r in from_table(parts)] == [5, 5]
 
 
 def _stage(rank: int, tensor: int = 0) -> Mesh:
@@ -86,3 +131,4 @@ def test_fields_live_where_they_are_used():
     assert FIELDS["lengths"].place is Place.EVERYWHERE
     assert field("of a recipe's own").dtype is np.float32
     assert field("of a recipe's own").place is Place.LAST
+    assert {field(name).place for name in SCORES.values()} == {Place.LAST}
