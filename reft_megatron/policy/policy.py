@@ -39,17 +39,25 @@ class Policy:
     """A model on a mesh, with or without an optimizer."""
 
     def __init__(
-        self, config: Config, mesh: Mesh, tokenizer: Tokenizer, *, total_steps: int | None
+        self,
+        config: Config,
+        mesh: Mesh,
+        tokenizer: Tokenizer,
+        *,
+        total_steps: int | None,
+        architecture: Architecture | None = None,
+        weights: bool = True,
     ) -> None:
         """Build with weights of `model.hf`, or random ones; `total_steps` None builds it frozen.
 
-        With `model.load` set, `load` must follow: until then only a head has weights.
+        With `model.load` set, or `weights` False, `load` must follow: until then only a head has
+        weights. `architecture` is that of the settings, where the caller knows it already.
 
         `total_steps` is the number of optimizer steps the learning-rate schedule spans. Raises
         ConfigError for an unknown preset or a layout that does not divide the model, and
         CheckpointError for a Hugging Face folder that does not hold such a model.
         """
-        self.architecture: Architecture = architecture_of(config.model)
+        self.architecture = architecture or architecture_of(config.model)
         self.mesh = mesh
         self.version = 0
         self._config = config
@@ -63,7 +71,7 @@ class Policy:
             mesh=mesh,
             vocab_size=tokenizer.vocab_size,
         )
-        self._fill()
+        self._fill(read=weights and not config.model.load)
         self._optimizer: MegatronOptimizer | None = None
         self._wrapped: list[DistributedDataParallel] = []
         if total_steps is None:
@@ -165,21 +173,22 @@ class Policy:
             self.version = int(meta["version"])
         return dict(meta.get("extra", {}))
 
-    def _fill(self) -> None:
+    def _fill(self, *, read: bool) -> None:
         """Initial weights: those of `model.hf`, or random ones.
 
-        What `model.load` brings is not drawn: it may be large, and the caller loads it next.
+        Unless to `read`, only what a checkpoint may lack is drawn: the rest may be large, and the
+        caller loads it next.
         """
         model, seed = self._config.model, self._config.run.seed
         drawn: Collection[str] | None = None
-        if model.hf:
-            drawn = load_folder(
-                Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
-            )
-        elif model.load:
+        if not read:
             # A published classifier comes without its output projection.
             besides = {"output_layer.weight"} if model.head == "rerank" else set()
             drawn = HEAD_NAMES[model.head].keys() | besides
+        elif model.hf:
+            drawn = load_folder(
+                Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
+            )
         initialise(self._chunks, self.architecture, seed=seed, only=drawn)
 
     def _make_trainable(self) -> None:

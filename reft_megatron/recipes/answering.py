@@ -19,6 +19,7 @@ from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
+from reft_megatron.policy.families import Architecture
 from reft_megatron.recipes.room import room_of
 from reft_megatron.rewards import Judge, reward
 from reft_megatron.tasks.task import Task
@@ -41,8 +42,17 @@ class Answers:
 class Answerer:
     """Asks a policy problems and judges what it says; a context manager that owns the judge."""
 
-    def __init__(self, config: Config, mesh: Mesh, *, task: Task, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        config: Config,
+        mesh: Mesh,
+        *,
+        architecture: Architecture,
+        task: Task,
+        tokenizer: Tokenizer,
+    ) -> None:
         """Start judging workers on the ranks that speak for a replica."""
+        self._architecture = architecture
         self._config, self._mesh, self._task, self._tokenizer = config, mesh, task, tokenizer
         self._judge: Judge | None = None
         if mesh.writer:
@@ -82,7 +92,7 @@ class Answerer:
                 f"{min(lengths.values(), default=0)} tokens, and generate.max_prompt_tokens is "
                 f"{settings.max_prompt_tokens}. Raise it."
             )
-        room = room_of(self._config, trained=trained)
+        room = room_of(self._architecture, self._config, trained=trained)
         longest = max(kept, key=lambda p: lengths[p.id])
         if lengths[longest.id] + settings.max_new_tokens > room.tokens:
             raise ConfigError(

@@ -31,18 +31,18 @@ __all__ = ["run", "top1"]
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Evaluate `config.model.load` on a split and return the summary."""
+    """Evaluate the weights of `model.load` or `model.hf` on a split and return the summary."""
     with Session(config, "evaluate") as session:
         split, samples = config.evaluate.split, config.evaluate.samples
         problems = _problems(session)
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
+        policy = session.build(total_steps=None)
         session.start_untrained(policy)
         greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
         summary: dict[str, Any] = {
             "split": split,
             "num_problems": len(problems),
             "top1": _accuracy(greedy, problems),
-            "checkpoint": session.config.model.load,
+            "checkpoint": session.origin,
         }
         metrics = {f"eval/{split}_accuracy": summary["top1"]}
         if samples:

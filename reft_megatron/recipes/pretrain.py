@@ -37,7 +37,7 @@ def run(config: Config) -> dict[str, Any]:
         )
     with Session(config, "pretrain") as session:
         steps = config.pretrain.steps
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=steps)
+        policy = session.build(total_steps=steps)
         session.start(policy)
         while policy.version < steps:
             if not _train(session, policy, until=_next_checkpoint(policy.version, config.pretrain)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reft_megatron.config import Config
-from reft_megatron.policy import architecture_of
+from reft_megatron.policy.families import Architecture
 
 __all__ = ["Room", "room_of"]
 
@@ -24,9 +24,8 @@ class Room:
     """What limits it, as an error names it."""
 
 
-def room_of(config: Config, *, trained: bool) -> Room:
+def room_of(architecture: Architecture, config: Config, *, trained: bool) -> Room:
     """The room for sequences that are only generated, or also `trained` on."""
-    architecture = architecture_of(config.model)
     limits = {f"the positions of {architecture.name}": architecture.positions}
     if trained:
         limits["optimizer.micro_batch_tokens"] = config.optimizer.micro_batch_tokens

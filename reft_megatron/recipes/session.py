@@ -1,8 +1,8 @@
 """What every recipe starts from: mesh, task, tokenizer, log, a way to stop.
 
-Owns setting these up in an order that meets every user mistake before long work starts, SIGTERM
-(a run that trains saves and ends cleanly), the budget of skipped steps, and the end of a run:
-summary and report.
+Owns setting these up in an order that meets every user mistake before long work starts, building
+policies, SIGTERM (a run that trains saves and ends cleanly), the budget of skipped steps, and the
+end of a run: summary and report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -42,6 +42,14 @@ from reft_megatron.tokenizer import load_tokenizer
 
 __all__ = ["Session"]
 
+_HEADS: Mapping[str, str] = {
+    "pretrain": "value",
+    "sft": "value",
+    "ppo": "value",
+    "evaluate": "value",
+}
+"""The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
+
 
 class Session:
     """One run of one recipe, as a context manager; `log` is there once it has started."""
@@ -49,13 +57,17 @@ class Session:
     log: RunLog
 
     def __init__(self, config: Config, recipe: str) -> None:
-        """Join the ranks and read everything the config names.
+        """Read everything the config names, make the run's folder, and join the ranks.
 
-        Raises ConfigError or DataError, on every rank, before any model is built.
+        Raises ConfigError, DataError or CheckpointError, on every rank, before any model is built;
+        a folder is made only for a run whose model, data and tokenizer are there.
         """
         self.config = config = _follow_link(config)
         self.recipe = recipe
         self.folder = Path(config.run.dir) / config.run.name
+        _check_head(config, recipe)
+        self.architecture = architecture_of(config.model)
+        """Of every model of the run; the files that say it are not read again."""
         self.task = load_task(config.task)
         self.tokenizer = load_tokenizer(tokenizer_path(config))
         _make_folder(self.folder)
@@ -73,6 +85,7 @@ class Session:
         self.best_step = 0
         """Step of the checkpoint that reached it; 0 before the first evaluation."""
         self._keeper = CheckpointKeeper(self.folder / "checkpoints", config.checkpoint)
+        self._resumes = self.mesh.world.broadcast_object(self._keeper.used)
         self._closing = ExitStack()
         self._stop = False
 
@@ -93,8 +106,19 @@ class Session:
     @functools.cached_property
     def answerer(self) -> Answerer:
         """The asking and judging of this run; its workers start when it is first asked for."""
-        made = Answerer(self.config, self.mesh, task=self.task, tokenizer=self.tokenizer)
+        made = Answerer(
+            self.config,
+            self.mesh,
+            architecture=self.architecture,
+            task=self.task,
+            tokenizer=self.tokenizer,
+        )
         return self._closing.enter_context(made)
+
+    @property
+    def origin(self) -> str:
+        """Folder that the initial weights come from; empty where they are random."""
+        return self.config.model.load or self.config.model.hf
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -110,6 +134,20 @@ class Session:
         """Micro-batches per data rank come in multiples of this (interleaved pipelines)."""
         parallel = self.config.parallel
         return parallel.pipeline if parallel.virtual_pipeline > 1 else 1
+
+    def build(self, *, total_steps: int | None) -> Policy:
+        """A policy of the run's model, for `start` or `start_untrained`; None builds it frozen.
+
+        One that trains, in a run that goes on, has no weights before `start` reads them.
+        """
+        return Policy(
+            self.config,
+            self.mesh,
+            self.tokenizer,
+            total_steps=total_steps,
+            architecture=self.architecture,
+            weights=total_steps is None or not self._resumes,
+        )
 
     def start(self, policy: Policy) -> int:
         """Take initial weights, resume if the run has a checkpoint, open the log.
@@ -148,7 +186,7 @@ class Session:
                 "would mix with its own results. Choose another run.name."
             )
         self._load_weights(policy)
-        self._open(policy, first=0, state=self.config.model.load or "random weights")
+        self._open(policy, first=0, state=self.origin or "random weights")
 
     def is_best(self, accuracy: float, step: int) -> bool:
         """True, and remembered, if `accuracy` on the dev split at `step` beats all before."""
@@ -231,7 +269,7 @@ class Session:
     def _check_memory(self) -> None:
         """ConfigError, with tables, if the run clearly needs more memory than the ranks have."""
         case = Case(
-            architecture=architecture_of(self.config.model),
+            architecture=self.architecture,
             config=self.config,
             recipe=self.recipe,
             world=self.mesh.world.size,
@@ -268,6 +306,16 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
+
+
+def _check_head(config: Config, recipe: str) -> None:
+    """ConfigError unless the model's head is the one that the recipe wants."""
+    wanted, seen = _HEADS[recipe], config.model.head
+    if seen != wanted:
+        raise ConfigError(
+            f"{recipe} has no use for model.head={seen}. Set model.head={wanted}. (What each "
+            f"recipe wants: {', '.join(f'{name} {head}' for name, head in _HEADS.items())}.)"
+        )
 
 
 def _follow_link(config: Config) -> Config:

@@ -31,7 +31,7 @@ def run(config: Config) -> dict[str, Any]:
         documents = _documents(session)
         steps_per_epoch = -(-len(documents) // settings.batch_size)
         steps = steps_per_epoch * settings.epochs
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=steps)
+        policy = session.build(total_steps=steps)
         session.start(policy)
         last = min(settings.stop_after_epoch or settings.epochs, settings.epochs)
         for epoch in range(policy.version // steps_per_epoch + 1, last + 1):

@@ -45,7 +45,7 @@ def document(
     """
     head = session.tokenizer.encode(given)
     tail = [*session.tokenizer.encode_continuation(learnt), session.tokenizer.eos_id]
-    room = room_of(session.config, trained=True)
+    room = room_of(session.architecture, session.config, trained=True)
     if len(head) + len(tail) > room.tokens:
         raise DataError(
             f"{name} has {len(head) + len(tail)} tokens with its chain of thought, more than "

@@ -15,6 +15,7 @@ import pytest
 from reft_megatron.config import Config, load_config
 from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
+from reft_megatron.policy.families import find_architecture
 from reft_megatron.recipes.answering import Answerer, Answers
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
@@ -26,6 +27,7 @@ GOOD, WRONG, HANGS, BROKEN = (
     "    class Worker:\n        pass\n    while True:\n        pass\n",
     "    return (\n",
 )
+TINY = find_architecture("galactica-tiny")
 Open = Callable[..., Answerer]
 
 
@@ -38,7 +40,13 @@ def opened(tokenizer_path: Path) -> Iterator[Open]:
         config = configure(tokenizer_path, *overrides)
         tokenizer = load_tokenizer(tokenizer_path)
         made.append(
-            Answerer(config, Mesh.single(), task=load_task(config.task), tokenizer=tokenizer)
+            Answerer(
+                config,
+                Mesh.single(),
+                architecture=TINY,
+                task=load_task(config.task),
+                tokenizer=tokenizer,
+            )
         )
         return made[-1].__enter__()
 
@@ -165,7 +173,8 @@ def test_the_end_leaves_no_worker(tokenizer_path: Path) -> None:
     before = set(psutil.Process().children(recursive=True))
     tokenizer = load_tokenizer(tokenizer_path)
     task = load_task(config.task)
-    with Answerer(config, Mesh.single(), task=task, tokenizer=tokenizer) as answerer:
+    made = Answerer(config, Mesh.single(), architecture=TINY, task=task, tokenizer=tokenizer)
+    with made as answerer:
         judge(answerer, HANGS)  # a class needs a worker
         during = set(psutil.Process().children(recursive=True)) - before
     deadline = time.monotonic() + 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reft_megatron.mesh import Axis
+from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.evaluate import _accuracy, _vote
 from reft_megatron.types import Completion, Problem, Reason, Rollout, Verdict
 from tests.launch import Launcher, Run
@@ -123,6 +126,17 @@ def test_weights_alone_are_enough(launch: Launcher, warm: Run, checked: Run) -> 
     load = (f"model.load={warm.folder}/checkpoints/best/weights", "model.preset=galactica-tiny")
     run = launch(1, "evaluate", "bare", *load, *CHECKED)
     assert completions(run) == completions(checked)
+
+
+@pytest.mark.megatron
+def test_a_hugging_face_folder_is_named_where_it_is_evaluated(
+    launch: Launcher, warm: Run, checked: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "hf"
+    to_huggingface(warm.folder / "checkpoints" / "best", folder, world=Axis())
+    run = launch(1, "evaluate", "published", f"model.hf={folder}", *CHECKED)
+    assert run.summary == {**checked.summary, "checkpoint": str(folder)}
+    assert run.out[0].splitlines()[0].endswith(f", cpu, {folder}")
 
 
 @pytest.mark.megatron

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reft_megatron.config import load_config
-from reft_megatron.errors import ConfigError
+from reft_megatron.policy.families import find_architecture
 from reft_megatron.recipes.room import Room, room_of
 
 POSITIONS = Room(tokens=1024, limit="the positions of galactica-tiny (1024)")
@@ -21,10 +21,5 @@ POSITIONS = Room(tokens=1024, limit="the positions of galactica-tiny (1024)")
 )
 def test_the_tighter_limit_counts(tokens: int, trained: bool, room: Room) -> None:
     config = load_config(None, [f"optimizer.micro_batch_tokens={tokens}"])
-    assert room_of(config, trained=trained) == room
-
-
-def test_an_unknown_model_has_none() -> None:
-    config = load_config(None, ["model.preset=galactica-tiney"])
-    with pytest.raises(ConfigError, match=r"unknown model.preset 'galactica-tiney'"):
-        room_of(config, trained=True)
+    tiny = find_architecture("galactica-tiny")
+    assert room_of(tiny, config, trained=trained) == room

@@ -12,14 +12,17 @@ from types import SimpleNamespace
 import pytest
 
 from reft_megatron.config import load_config
-from reft_megatron.mesh import Mesh
+from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy import StepStats
+from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.order import epoch_order
 from reft_megatron.recipes.session import Session
+from reft_megatron.recipes.supervised import document
 from reft_megatron.tasks import load_task
 from reft_megatron.tasks.arithmetic import documents
 from reft_megatron.tokenizer_training import train_tokenizer
 from tests.launch import CONSTANT_LR, Launcher, Run
+from tests.ranks import Ranks
 
 pytestmark = pytest.mark.megatron
 SMALL = ("sft.epochs=2", "sft.stop_after_epoch=1", "sft.batch_size=16", "checkpoint.every=1")
@@ -73,6 +76,11 @@ BAD = {
         "CheckpointError: /nowhere says nothing of its model: it has no readable meta.json. Point "
         "at a folder written by a finished save, or name its architecture with model.preset.",
     ),
+    "a head that the recipe cannot use": (
+        ("model.head=rerank",),
+        "ConfigError: sft has no use for model.head=rerank. Set model.head=value. (What each "
+        "recipe wants: pretrain value, sft value, ppo value, evaluate value.)",
+    ),
     "no folder to write": (
         ("run.dir=/dev/null",),
         "ConfigError: cannot make the run's folder /dev/null/bad: Not a directory. Choose another "
@@ -91,6 +99,13 @@ def test_bad_input_is_refused_on_all_ranks(launch: Launcher, case: str) -> None:
     overrides, wanted = BAD[case]
     message = launch.refused(2, "sft", "bad", *overrides)
     assert re.sub(r"\b\d+ tokens|(?<=svamp_)\d+", number, message) == f"reft-megatron: {wanted}\n"
+
+
+def test_a_run_without_a_model_leaves_no_folder(launch: Launcher) -> None:
+    absent = ("model.load=/nowhere", "tokenizer.path=/nowhere/x.model")
+    message = launch.refused(1, "evaluate", "unmade", *absent)
+    assert message.startswith("reft-megatron: CheckpointError: /nowhere says nothing of its model:")
+    assert not (launch.folder / "unmade").exists()
 
 
 def test_a_malformed_data_file(launch: Launcher, tmp_path: Path) -> None:
@@ -159,6 +174,50 @@ def test_a_link_is_followed_once(launch: Launcher, small: Run) -> None:
     latest = small.folder / "checkpoints" / "latest"
     run = launch(1, "sft", "linked", *SMALL, f"model.load={latest}")
     assert f"load: {small.checkpoint(2)}\n" in (run.folder / "config.yaml").read_text()
+
+
+def export(run: Run, step: int, folder: Path) -> Path:
+    """The checkpoint of a step as a Hugging Face folder."""
+    to_huggingface(run.checkpoint(step), folder, world=Axis())
+    return folder
+
+
+def test_a_run_that_goes_on_needs_its_first_weights_no_more(
+    launch: Launcher, small: Run, tmp_path: Path
+) -> None:
+    """Its checkpoint replaces them; what says which model they are of is still read."""
+    folder = export(small, 2, tmp_path / "hf")
+    start = (f"model.hf={folder}", "sft.epochs=2", "sft.batch_size=16", "checkpoint.every=1")
+    whole = launch(1, "sft", "whole", *start)
+    launch(1, "sft", "halved", *start, "sft.stop_after_epoch=1")
+    (weights,) = folder.glob("*.safetensors")
+    weights.unlink()
+    halved = launch(1, "sft", "halved", *start)
+    assert halved.series("train/loss") == whole.series("train/loss")
+
+
+def play_roomy(overrides: tuple[str, ...], folder: Path) -> tuple[str, int, int]:
+    """The model's name and the room for a response, before and after its description is gone."""
+    config = load_config(None, overrides)
+    with Session(config, "sft") as session:
+        policy = session.build(total_steps=None)
+        (folder / "config.json").unlink()
+        return (
+            policy.architecture.name,
+            len(document(session, "a", "b", name="a document").tokens),
+            len(session.answerer.fitting(session.task.problems("train"))),
+        )
+
+
+def test_the_model_is_asked_once_what_it_is(
+    launch: Launcher, small: Run, ranks: Ranks, tmp_path: Path
+) -> None:
+    folder = export(small, 2, tmp_path / "hf")
+    overrides = (*launch.base, "task.train_size=4", f"model.hf={folder}")
+    ((name, tokens, problems),) = ranks(1, play_roomy, overrides, folder)
+    assert name == "opt-4x96"
+    assert tokens > 1
+    assert problems == 4
 
 
 def test_a_skipped_step_accuses_only_bad_batches() -> None:

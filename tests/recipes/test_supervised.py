@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from reft_megatron.config import load_config
-from reft_megatron.policy import Policy
 from reft_megatron.recipes.session import Session
 from reft_megatron.recipes.supervised import Document, document
 from reft_megatron.rollouts.batch import lay_out
@@ -21,7 +20,7 @@ def play_by_hand(overrides: tuple[str, ...]) -> tuple[float, int]:
     """Minus the mean log-prob of the learnt tokens under random weights, one document at a time."""
     config = load_config(None, overrides)
     with Session(config, "sft") as session:
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
+        policy = session.build(total_steps=None)
         total, count = 0.0, 0
         for problem in session.task.problems("train"):
             given, learnt = session.task.supervised_text(problem)
