@@ -39,7 +39,6 @@ _HARMLESS = {
     "pretraining_tp", "summary_dropout_prob", "tf_legacy_loss", "use_bfloat16", "unsloth_version",
 }
 # fmt: on
-_SAYS_NOTHING: tuple[object, ...] = (None, False, "", [], {})
 
 
 class ConfigFile:
@@ -77,21 +76,32 @@ class ConfigFile:
     def take(self, key: str, kind: type[_T]) -> _T: ...
 
     @overload
-    def take(self, key: str, kind: type[_T], default: _T) -> _T: ...
+    def take(self, key: str, kind: type[_T], default: _T, *, null: _T | None = None) -> _T: ...
 
-    def take(self, key: str, kind: type[_T], default: _T | None = None) -> _T:
-        """The value of `key`, a `kind`; `default` where it is absent or null.
+    def take(
+        self, key: str, kind: type[_T], default: _T | None = None, *, null: _T | None = None
+    ) -> _T:
+        """The value of `key`, a `kind`; `default` where it is absent, and `null` where it is null.
 
-        Raises CheckpointError for a value of another type, or none where there is no default.
+        Without `null` that is `default` too. Raises CheckpointError for a value of another type, or
+        none where there is no default.
         """
         self._left.discard(key)
-        value = self._tree.get(key)
+        value = self._tree.get(key, default)
         if value is None:
-            value = default
+            value = default if null is None else null
         if kind is float and type(value) is int:
             value = float(value)  # JSON writes 1e6 as an integer
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             raise self.refusal(key, value, f"{kind.__name__} wanted")
+        return value
+
+    def count(self, key: str, default: int | None = None, *, null: int | None = None) -> int:
+        """`take` for a number of things: CheckpointError unless what the file says is positive."""
+        had = () if default is None else (default,)
+        value = self.take(key, int, *had, null=null)
+        if value < 1 and self._tree.get(key) is not None:
+            raise self.refusal(key, value, "a positive number wanted")
         return value
 
     def expect(self, key: str, *wanted: object, why: str) -> None:
@@ -104,7 +114,7 @@ class ConfigFile:
     def finish(self) -> None:
         """CheckpointError if a key is left that nobody has looked at and that says something."""
         for key in sorted(self._left):
-            if not any(self._tree[key] is x or self._tree[key] == x for x in _SAYS_NOTHING):
+            if self._tree[key]:
                 raise self.refusal(
                     key,
                     self._tree[key],

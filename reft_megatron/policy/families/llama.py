@@ -9,6 +9,7 @@ queries, keys and values, Qwen3 a norm on each head's query and key, Mistral a w
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from reft_megatron.policy.families.architecture import Architecture, Attention, Norm, Rope
@@ -19,14 +20,26 @@ __all__ = ["CLASSES", "PRESETS", "read", "stems", "write"]
 CLASSES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "mistral": "Mistral"}
 """Model types of this family, and how transformers' classes of each begin."""
 
+# What transformers takes where config.json lacks the key; LLaMA has as many groups as heads.
+_POSITIONS = {"llama": 2048, "qwen2": 32_768, "qwen3": 32_768, "mistral": 131_072}
+_GROUPS = {"qwen2": 32, "qwen3": 32, "mistral": 8}
+_WINDOW, _WINDOW_FROM = 4096, 28
+_QWEN3_HEAD = 128
 _THETA = 10_000.0
+
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+_ROPE_NUMBERS: dict[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": _LLAMA3,
+}
+"""Rope types that are known, and what `rope_scaling` says of each."""
 
 
 def read(file: ConfigFile) -> Architecture:
     """The architecture that `file` describes; CheckpointError for what is not supported."""
     kind = file.model_type
-    hidden, layers = file.take("hidden_size", int), file.take("num_hidden_layers", int)
+    hidden, layers = file.count("hidden_size"), file.count("num_hidden_layers")
     file.expect("hidden_act", "silu", why="the feed-forward block is gated by silu")
     file.expect("rope_interleaved", False, why="rotation pairs the halves of a head")
     file.expect("partial_rotary_factor", 1, 1.0, why="whole heads are rotated")
@@ -42,10 +55,10 @@ def read(file: ConfigFile) -> Architecture:
         model_type=kind,
         layers=layers,
         hidden=hidden,
-        ffn=file.take("intermediate_size", int),
-        positions=file.take("max_position_embeddings", int, 2048),
+        ffn=file.count("intermediate_size"),
+        positions=file.count("max_position_embeddings", _POSITIONS[kind]),
         position_offset=0,
-        vocab=file.take("vocab_size", int),
+        vocab=file.count("vocab_size"),
         activation="swiglu",
         bias=bias,
         tied=file.take("tie_word_embeddings", bool, False),
@@ -109,14 +122,14 @@ def stems(architecture: Architecture) -> dict[str, tuple[str, ...]]:
 
 
 def _attention(file: ConfigFile, hidden: int, layers: int, *, bias: bool) -> Attention:
-    heads = file.take("num_attention_heads", int)
+    kind, heads = file.model_type, file.count("num_attention_heads")
     window, window_from = _window(file, layers)
     return Attention(
         heads=heads,
-        groups=file.take("num_key_value_heads", int, heads),
-        size=file.take("head_dim", int, hidden // heads),
-        qkv_bias=bias or file.model_type == "qwen2",
-        qk_norm=file.model_type == "qwen3",
+        groups=file.count("num_key_value_heads", _GROUPS.get(kind, heads), null=heads),
+        size=file.count("head_dim", _QWEN3_HEAD if kind == "qwen3" else hidden // heads),
+        qkv_bias=bias or kind == "qwen2",
+        qk_norm=kind == "qwen3",
         rope=_rope(file),
         window=window,
         window_from=window_from,
@@ -128,10 +141,10 @@ def _window(file: ConfigFile, layers: int) -> tuple[int, int]:
     kind = file.model_type
     if kind == "llama":
         return 0, 0
-    window = file.take("sliding_window", int, 0)
+    window = file.count("sliding_window", _WINDOW, null=0)
     first = 0
     if kind != "mistral":
-        first = file.take("max_window_layers", int, 28)
+        first = file.take("max_window_layers", int, _WINDOW_FROM)
         window = window if file.take("use_sliding_window", bool, False) else 0
     said = file.take("layer_types", list, [])
     first = first if window else 0
@@ -151,26 +164,37 @@ def _rope(file: ConfigFile) -> Rope:
     if not said:
         key = "rope_scaling"
         said = dict(file.take(key, dict, {}))
-    theta = float(said.pop("rope_theta", file.take("rope_theta", float, _THETA)))
+    theta = said.pop("rope_theta", file.take("rope_theta", float, _THETA))
     old, new = said.pop("type", "default"), said.pop("rope_type", None)
-    kind = new or old
-    if kind == "default" and not said:
-        return Rope(theta=theta)
-    if kind == "linear" and set(said) == {"factor"}:
-        return Rope(theta=theta, scaling="linear", factor=float(said["factor"]))
-    if kind == "llama3" and set(said) == set(_LLAMA3):
-        factor, low, high, original = (said[name] for name in _LLAMA3)
-        return Rope(
-            theta=theta,
-            scaling="llama3",
-            factor=float(factor),
-            low_freq_factor=float(low),
-            high_freq_factor=float(high),
-            original_positions=int(original),
-        )
-    raise file.refusal(
-        key, {"rope_type": kind, **said}, "rope types default, linear and llama3 are known"
+    kind = str(new or old)
+    told = {"rope_type": kind, "rope_theta": theta, **said}
+    if set(said) != set(_ROPE_NUMBERS.get(kind, ("unknown",))):
+        wanted = "; ".join(f"{k} ({', '.join(v)})" for k, v in _ROPE_NUMBERS.items())
+        raise file.refusal(key, told, f"rope types with their numbers are {wanted}")
+    numbers = {"rope_theta": theta, **said}
+    odd = [name for name, value in numbers.items() if not _positive(value)]
+    if odd:
+        raise file.refusal(key, told, f"a positive number wanted as {', '.join(odd)}")
+    if kind == "default":
+        return Rope(theta=float(theta))
+    if kind == "linear":
+        return Rope(theta=float(theta), scaling="linear", factor=float(said["factor"]))
+    factor, low, high, original = (said[name] for name in _LLAMA3)
+    if low >= high:
+        raise file.refusal(key, told, "low_freq_factor must be below high_freq_factor")
+    return Rope(
+        theta=float(theta),
+        scaling="llama3",
+        factor=float(factor),
+        low_freq_factor=float(low),
+        high_freq_factor=float(high),
+        original_positions=int(original),
     )
+
+
+def _positive(value: object) -> bool:
+    """True for a number, finite and above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _write_rope(rope: Rope) -> dict[str, Any]:

@@ -19,14 +19,13 @@ CLASSES = {"opt": "OPT"}
 
 _OFFSET = 2
 _EPS = 1e-5  # of torch's LayerNorm; no key of config.json says it
-_ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 
 
 def read(file: ConfigFile) -> Architecture:
     """The architecture that `file` describes; CheckpointError for what is not supported."""
-    hidden = file.take("hidden_size", int)
-    layers = file.take("num_hidden_layers", int)
-    heads = file.take("num_attention_heads", int)
+    hidden = file.count("hidden_size")
+    layers = file.count("num_hidden_layers")
+    heads = file.count("num_attention_heads")
     file.expect(
         "do_layer_norm_before",
         True,
@@ -40,7 +39,7 @@ def read(file: ConfigFile) -> Architecture:
     file.expect("learned_embeddings", True, why="positions must be learned")
     file.expect("scale_embeddings", False, why="embeddings are not scaled")
     activation = file.take("activation_function", str, "relu")
-    if activation not in _ACTIVATIONS:
+    if activation not in ("gelu", "relu"):
         raise file.refusal("activation_function", activation, "gelu (exact) or relu wanted")
     bias = file.take("enable_bias", bool, True)
     architecture = _opt(
@@ -48,9 +47,9 @@ def read(file: ConfigFile) -> Architecture:
         layers=layers,
         hidden=hidden,
         heads=heads,
-        ffn=file.take("ffn_dim", int),
-        positions=file.take("max_position_embeddings", int, 2048),
-        vocab=file.take("vocab_size", int),
+        ffn=file.count("ffn_dim"),
+        positions=file.count("max_position_embeddings", 2048),
+        vocab=file.count("vocab_size"),
         activation=activation,
         bias=bias,
         affine=file.take("layer_norm_elementwise_affine", bool, True),

@@ -29,6 +29,18 @@ def test_a_value_of_another_type_is_refused(key: str, value: object):
         file(**{key: value}).take("rows", int)
 
 
+def test_null_is_what_it_means():
+    opened = file(window=None)
+    assert opened.take("window", int, 3) == 3
+    assert opened.take("window", int, 3, null=0) == opened.count("window", 3, null=0) == 0
+    assert opened.count("rows", 3, null=1) == 3
+    for value in (0, -2):
+        with pytest.raises(CheckpointError, match=r"window = .* a positive number wanted\.$"):
+            file(window=value).count("window", 3, null=0)
+    with pytest.raises(CheckpointError, match=r"window = None .* int wanted\.$"):
+        opened.count("window")
+
+
 def test_what_nobody_took_is_refused_if_it_says_something():
     file(left=0, other=None, lists=[], use_cache=True).finish()
     with pytest.raises(CheckpointError, match=r"left = 0.5 is not supported"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from transformers import AutoConfig
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy.families import Architecture, Rope, llama
@@ -110,6 +111,52 @@ def test_the_details_of_each_kind():
     assert biased.attention.qkv_bias
 
 
+NEEDED = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 64,
+    "num_hidden_layers": 30,
+    "vocab_size": 99,
+}
+NULL_GROUPS = {"num_key_value_heads": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("llama", {}),
+        ("llama", NULL_GROUPS),
+        ("mistral", {}),
+        ("mistral", {"sliding_window": None}),
+        ("mistral", {"sliding_window": 8}),
+        ("qwen2", {}),
+        ("qwen2", {"use_sliding_window": True}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": None}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 3}),
+        ("qwen3", {}),
+        ("qwen3", {"use_sliding_window": True, **NULL_GROUPS}),
+    ],
+)
+def test_what_a_file_leaves_out_is_what_transformers_takes(kind: str, said: dict[str, object]):
+    found = llama.read(ConfigFile("config.json", {"model_type": kind, **NEEDED, **said}))
+    theirs = AutoConfig.for_model(kind, **NEEDED, **said)
+    attention = found.attention
+    assert found.positions == theirs.max_position_embeddings
+    assert found.norm.eps == theirs.rms_norm_eps
+    assert found.tied == theirs.tie_word_embeddings
+    assert found.init_std == theirs.initializer_range
+    assert attention.groups == theirs.num_key_value_heads
+    assert attention.size == getattr(theirs, "head_dim", 256 // 64)
+    assert attention.rope == Rope(theta=theirs.rope_parameters["rope_theta"])
+    window = getattr(theirs, "sliding_window", None)
+    assert attention.window == (window or 0)
+    # Mistral has no list of layers: its window is in all of them.
+    everywhere = ["sliding_attention" if window else "full_attention"] * 30
+    for layer, each in enumerate(getattr(theirs, "layer_types", everywhere)):
+        slides = attention.window > 0 and layer >= attention.window_from
+        assert slides == (each == "sliding_attention")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -134,6 +181,15 @@ def test_what_is_read_is_written(changes: dict[str, object]):
         ("attention_bias", True),
         ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
         ("rope_scaling", {"rope_type": "linear", "factor": 2.0, "more": 1}),
+        ("rope_scaling", {"rope_type": "linear", "factor": "2"}),
+        ("rope_scaling", {"rope_type": "linear", "factor": None}),
+        ("rope_scaling", {"rope_type": "linear", "factor": 0}),
+        ("rope_scaling", {"rope_type": "linear", "factor": float("nan")}),
+        ("rope_scaling", {"rope_type": ["linear"], "factor": 2.0}),
+        ("rope_scaling", {**LLAMA3, "original_max_position_embeddings": "8192"}),
+        ("rope_scaling", {**LLAMA3, "high_freq_factor": 1.0}),
+        ("rope_parameters", {"rope_theta": "big"}),
+        ("num_attention_heads", 0),
         ("partial_rotary_factor", 0.5),
         ("quantization_config", {"bits": 4}),
         ("num_local_experts", 8),
