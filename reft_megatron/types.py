@@ -55,8 +55,8 @@ class Prompt:
     """Id of the problem it asks."""
     token_ids: NDArray[np.int32]
     """[P]."""
-    first_sample: int = 0
-    """Number of its first sample: above 0 where a batch holds the problem before."""
+    samples: tuple[int, ...] = (0,)
+    """Numbers of the samples wanted of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -179,8 +179,14 @@ class GenerateConfig:
     """Keep the k likeliest tokens; 0 keeps all, which PPO wants."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Keep the smallest set of tokens with this probability mass; 1 keeps all, which PPO wants."""
+    min_p: Fraction = 0.0
+    """Keep the tokens at least this likely relative to the likeliest; 0 keeps all (PPO wants it)."""
     slots: Count = 64
     """Sequences decoded at once on one replica."""
+    prefill_tokens: Count = 512
+    """Prompt tokens read in one step beside them; longer prompts take several steps."""
+    stop_at_solution: bool = True
+    """End a program once its `solution()` has returned; `task.parity=reference` never does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)

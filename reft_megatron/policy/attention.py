@@ -1,6 +1,6 @@
-"""Attention over sequences of true length: rectangular, packed, or cached.
+"""Attention over sequences of true length, rectangular or packed.
 
-Owns the core attention that plugs into Megatron's layers through the layer spec, and the three
+Owns the core attention that plugs into Megatron's layers through the layer spec, and the two
 *layouts* that tell it which tokens may see which. A layout is a value that travels from the model's
 `forward` to every layer in the place of Megatron's `attention_bias`, the one argument that the
 block, recomputation included, hands down untouched.
@@ -25,15 +25,13 @@ from reft_megatron.policy.families import Attention
 from reft_megatron.policy.rotary import Rotation
 
 __all__ = [
-    "Cache",
-    "Cached",
     "CoreAttention",
     "Layout",
     "Packed",
     "Part",
     "Positioned",
-    "Prefill",
     "Rectangle",
+    "visible",
 ]
 
 
@@ -100,75 +98,6 @@ class Packed:
         flat = x.new_zeros(n * longest, x.shape[2], x.shape[3])
         flat = flat.index_copy(0, self._cells, x[:, 0])
         return flat.view(n, longest, x.shape[2], x.shape[3]).transpose(1, 2)
-
-
-class Cache:
-    """Keys and values of the layers of one model chunk, a row per sequence being generated."""
-
-    def __init__(self, *, rows: int, positions: int, heads: int, size: int) -> None:
-        """Room for `rows` sequences of `positions` tokens, `heads` heads of `size` a layer."""
-        self._shape = (rows, heads, positions, size)
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(keys, values), each [rows, N, positions, D], of layer `number`; made on first use."""
-        if number not in self._layers:
-            self._layers[number] = (like.new_zeros(self._shape), like.new_zeros(self._shape))
-        return self._layers[number]
-
-    def keep(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
-        for number, (keys, values) in self._layers.items():
-            self._layers[number] = (keys[rows], values[rows])
-        self._shape = (len(rows), *self._shape[1:])
-
-
-class Prefill:
-    """Prompts, right-padded, one a row: attends like Rectangle and fills the cache.
-
-    Prompt i's keys and values go to every cache row in `rows` whose entry of `prompts` is i, so
-    that all samples of a prompt share one pass.
-    """
-
-    def __init__(self, cache: Cache, rows: Tensor, prompts: Tensor) -> None:
-        """rows int64 [m] cache rows to fill, prompts int64 [m] the prompt each one holds."""
-        self._cache, self._rows, self._prompts = cache, rows, prompts
-
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
-    ) -> Tensor:
-        """See Layout; B is the number of prompts."""
-        for stored, fresh in zip(self._cache.layer(part.layer, key), (key, value), strict=True):
-            stored[self._rows, :, : key.shape[0]] = fresh.permute(1, 2, 0, 3)[self._prompts]
-        return Rectangle().attend(query, key, value, part=part, dropout=dropout)
-
-
-class Cached:
-    """One new token a row, attending to everything its cache row holds."""
-
-    def __init__(self, cache: Cache, positions: Tensor) -> None:
-        """positions int64 [rows]: where the new token of each cache row stands."""
-        self._cache, self._positions = cache, positions
-        self._rows = torch.arange(len(positions), device=positions.device)
-        self._span = int(positions.max()) + 1
-        # how far back each key lies, [rows, span]; the future at negative distances
-        self._back = positions[:, None] - torch.arange(self._span, device=positions.device)
-
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
-    ) -> Tensor:
-        """See Layout; S is 1 and B the cache's rows."""
-        keys, values = self._cache.layer(part.layer, key)
-        keys[self._rows, :, self._positions] = key[0]
-        values[self._rows, :, self._positions] = value[0]
-        out = functional.scaled_dot_product_attention(
-            query.permute(1, 2, 0, 3),
-            keys[:, :, : self._span],
-            values[:, :, : self._span],
-            attn_mask=_visible(self._back, part.window)[:, None, None, :],
-            enable_gqa=query.shape[2] != key.shape[2],
-        )
-        return out.permute(2, 0, 1, 3)
 
 
 class Positioned:
@@ -239,13 +168,13 @@ def _causal(q: Tensor, k: Tensor, v: Tensor, *, dropout: float, window: int) -> 
             q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped
         )
     where = torch.arange(length, device=q.device)
-    mask = _visible(where[:, None] - where, window)
+    mask = visible(where[:, None] - where, window)
     return functional.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, dropout_p=dropout, enable_gqa=grouped
     )
 
 
-def _visible(back: Tensor, window: int) -> Tensor:
+def visible(back: Tensor, window: int) -> Tensor:
     """True where a key `back` positions before the query is seen."""
     seen = back >= 0
     return seen & (back < window) if window else seen

@@ -151,4 +151,5 @@ def _axis(
         ranks=mine,
         group=group,
         object_group=objects,
+        store=dist.distributed_c10d._get_default_store(),
     )

@@ -119,8 +119,7 @@ class Answerer:
         data = self._mesh.data
         prompts = self._prompts(problems, samples)
         completions = policy.generate(
-            prompts[data.rank :: data.size],
-            samples=samples,
+            prompts,
             sampling=sampling,
             on_finish=lambda completion: advance(len(completion.token_ids)),
         )
@@ -158,16 +157,17 @@ class Answerer:
             )
         return Answers(rollouts=rollouts, faults=faults)
 
-    def _prompt(self, problem: Problem, first_sample: int = 0) -> Prompt:
+    def _prompt(self, problem: Problem, samples: Sequence[int] = (0,)) -> Prompt:
         ids = np.array(self._tokenizer.encode(self._task.prompt_text(problem)), np.int32)
-        return Prompt(problem_id=problem.id, token_ids=ids, first_sample=first_sample)
+        return Prompt(problem_id=problem.id, token_ids=ids, samples=tuple(samples))
 
     def _prompts(self, problems: Sequence[Problem], samples: int) -> list[Prompt]:
         """Prompts in which no two samples of a problem have the same number."""
         before: Counter[str] = Counter()
         prompts = []
         for problem in problems:
-            prompts.append(self._prompt(problem, before[problem.id] * samples))
+            first = before[problem.id] * samples
+            prompts.append(self._prompt(problem, range(first, first + samples)))
             before[problem.id] += 1
         return prompts
 

@@ -1,4 +1,4 @@
-"""Attention over packed rows and over a cache is attention over each sequence by itself."""
+"""Attention over packed rows is attention over each sequence by itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ from torch import Tensor
 from reft_megatron.config import ModelConfig, ParallelConfig
 from reft_megatron.policy import join
 from reft_megatron.policy.attention import (
-    Cache,
-    Cached,
     CoreAttention,
     Packed,
     Part,
     Positioned,
-    Prefill,
     Rectangle,
 )
 from reft_megatron.policy.families import find_architecture
@@ -74,46 +71,6 @@ def test_rectangles_attend_inside_each_row(groups: int):
     for row, length in enumerate(LENGTHS):
         wanted = plain(*(x[:length, row] for x in qkv))
         torch.testing.assert_close(out[:length, row], wanted)
-
-
-@pytest.mark.parametrize("groups", [HEADS, 2], ids=["own keys", "grouped keys"])
-@torch.no_grad()
-def test_a_cache_gives_what_the_whole_sequence_gives(groups: int):
-    """Three prompts, one of them twice, then five tokens each, in a cache with a spare row."""
-    qkv = draw(20, 4, groups)
-    prompts, of_row = (4, 1, 6), (2, 0, 1, 2)
-    cache = Cache(rows=5, positions=20, heads=groups, size=SIZE)
-    rows = torch.tensor([4, 0, 2, 1])
-    first = [qkv[i][:6, :3] for i in range(3)]
-    out = Prefill(cache, rows, torch.tensor(of_row)).attend(*first, part=PART, dropout=0.0)
-    for prompt, length in enumerate(prompts):
-        wanted = plain(*(x[:length, prompt] for x in first))
-        torch.testing.assert_close(out[:length, prompt], wanted)
-    # What each cache row has seen so far, to be continued with its own new tokens.
-    seen = [[x[: prompts[prompt], prompt] for x in first] for prompt in of_row]
-    for step in range(5):
-        positions = torch.zeros(5, dtype=torch.int64)
-        fresh = [x[10 + step, :1].expand(5, -1, -1).clone() for x in qkv]
-        for i, row in enumerate(rows):
-            positions[row] = len(seen[i][0])
-            for x in fresh:
-                x[row] += i
-            seen[i] = [
-                torch.cat([old, x[row][None]]) for old, x in zip(seen[i], fresh, strict=True)
-            ]
-        out = Cached(cache, positions).attend(*(x[None] for x in fresh), part=PART, dropout=0.0)
-        for i, row in enumerate(rows):
-            torch.testing.assert_close(out[0, row], plain(*seen[i])[-1])
-
-
-def test_a_cache_keeps_the_rows_it_is_told():
-    cache = Cache(rows=3, positions=2, heads=1, size=1)
-    like = torch.zeros(1)
-    keys, _ = cache.layer(1, like)
-    keys[:, 0, 0, 0] = torch.tensor([10.0, 11.0, 12.0])
-    cache.keep(torch.tensor([2, 0]))
-    assert cache.layer(1, like)[0][:, 0, 0, 0].tolist() == [12.0, 10.0]
-    assert cache.layer(2, like)[0].shape == (2, 1, 2, 1)
 
 
 def config(dropout: float = 0.0):

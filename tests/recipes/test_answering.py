@@ -84,11 +84,11 @@ def test_a_problem_asked_twice_is_sampled_anew(opened: Open) -> None:
     answerer = opened()
     one, two = load_task(load_config(None, ["task.train_size=4"]).task).train[:2]
     prompts = answerer._prompts([one, two, one, one], samples=3)
-    assert [(p.problem_id, p.first_sample) for p in prompts] == [
-        (one.id, 0),
-        (two.id, 0),
-        (one.id, 3),
-        (one.id, 6),
+    assert [(p.problem_id, p.samples) for p in prompts] == [
+        (one.id, (0, 1, 2)),
+        (two.id, (0, 1, 2)),
+        (one.id, (3, 4, 5)),
+        (one.id, (6, 7, 8)),
     ]
 
 

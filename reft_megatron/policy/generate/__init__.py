@@ -1,5 +1,5 @@
 """Generation on the trainer's own weights and layout."""
 
-from reft_megatron.policy.generate.engine import Generator
+from reft_megatron.policy.generate.engine import Generator, Limits, Usage
 
-__all__ = ["Generator"]
+__all__ = ["Generator", "Limits", "Usage"]

@@ -1,54 +1,76 @@
-"""Passing one inference step through the pipeline stages of a replica.
+"""Passing inference steps through the pipeline stages of a replica.
 
-Owns the hand-over of hidden states between stages outside Megatron's training schedules, and the
-switch that turns sequence parallelism off for it (a step of one token cannot be split by position).
+Owns the hand-over between stages outside Megatron's training schedules, what each stage waits for
+it, and the switch that turns sequence parallelism off (a step's tokens are not split by position).
+
+Hidden states travel on the pipeline's own group, what is known on the host on its object group.
+Sends do not wait, so a stage goes on to the next lane while its output is under way.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from reft_megatron.mesh import Mesh
-from reft_megatron.policy.attention import Layout
-from reft_megatron.policy.model import Head, PolicyModel
+from reft_megatron.policy.model import PolicyModel
 
-__all__ = ["forward_stages", "whole_sequences"]
+__all__ = ["Ring", "whole_sequences"]
 
 # An embedding without learned positions splits what it gives by a switch of its own.
 _SPLITTING = ("sequence_parallel", "reduce_scatter_embeddings")
 
 
-def forward_stages(
-    chunks: Sequence[PolicyModel],
-    mesh: Mesh,
-    tokens: Tensor,
-    *,
-    positions: Tensor,
-    layout_of: Callable[[int], Layout],
-    head: Head,
-) -> Tensor | None:
-    """`head`'s output on the last stage, None elsewhere; every rank of the replica must call.
+class Ring:
+    """The stages of a pipeline, each sending to the next and the last to the first."""
 
-    tokens and positions int64 [R, L]; `layout_of(i)` is the attention layout of model chunk i.
-    """
-    axis = mesh.pipeline
-    output: Tensor | None = None
-    for index, chunk in enumerate(chunks):
-        if not chunk.pre_process:
-            shape = (tokens.shape[1], tokens.shape[0], chunk.config.hidden_size)
-            hidden = torch.empty(shape, dtype=chunk.config.params_dtype, device=mesh.device)
-            dist.recv(hidden, src=axis.ranks[axis.rank - 1], group=axis.group)
-            chunk.set_input_tensor(hidden)
-        output = chunk(tokens, positions, layout_of(index), head)
-        if not chunk.post_process:
-            dist.send(output, dst=axis.ranks[(axis.rank + 1) % axis.size], group=axis.group)
-            output = None
-    return output
+    def __init__(self, mesh: Mesh) -> None:
+        self._axis, self._device = mesh.pipeline, mesh.device
+        self._under_way: deque[tuple[Any, Tensor]] = deque()
+        self.waited_s = 0.0
+        """Seconds this stage has waited for the one before it."""
+
+    def send_hidden(self, hidden: Tensor) -> None:
+        """Send hidden states on."""
+        self._send(hidden, self._axis.group)
+
+    def receive_hidden(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Hidden states of the stage before, on the mesh's device."""
+        return self._receive(torch.empty(shape, dtype=dtype, device=self._device), self._axis.group)
+
+    def send_numbers(self, numbers: Sequence[float]) -> None:
+        """Send numbers on: token ids and fp32 log-probs pass through fp64 unchanged."""
+        self._send(torch.tensor(numbers, dtype=torch.float64), self._axis.object_group)
+
+    def receive_numbers(self, count: int) -> list[float]:
+        """`count` numbers of the stage before."""
+        empty = torch.empty(count, dtype=torch.float64)
+        return self._receive(empty, self._axis.object_group).tolist()
+
+    def close(self) -> None:
+        """Wait until everything has been sent."""
+        while self._under_way:
+            self._under_way.popleft()[0].wait()
+
+    def _send(self, tensor: Tensor, group: Any) -> None:
+        next_rank = self._axis.ranks[(self._axis.rank + 1) % self._axis.size]
+        # The tensor must live until it is sent.
+        self._under_way.append((dist.isend(tensor, next_rank, group=group), tensor))
+        while self._under_way and self._under_way[0][0].is_completed():
+            self._under_way.popleft()[0].wait()
+
+    def _receive(self, tensor: Tensor, group: Any) -> Tensor:
+        began = time.perf_counter()
+        dist.recv(tensor, self._axis.ranks[self._axis.rank - 1], group=group)
+        self.waited_s += time.perf_counter() - began
+        return tensor
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.ops.philox import gumbel
 from reft_megatron.ops.sampling import Sampling, sequence_key
 from reft_megatron.policy import Policy
-from reft_megatron.policy.generate import Generator
+from reft_megatron.policy.generate import Generator, Limits
 from reft_megatron.rollouts.batch import common_shape, lay_out
 from reft_megatron.rollouts.packing import pack
 from reft_megatron.types import Completion, Prompt
@@ -36,14 +37,24 @@ GREEDY = Sampling(greedy=True)
 
 
 def generate(
-    policy: Policy, count: int, slots: int, sampling: Sampling, samples: int = 1
+    policy: Policy,
+    count: int,
+    slots: int,
+    sampling: Sampling,
+    *,
+    samples: int = 1,
+    prefill: int = 64,
 ) -> list[Completion]:
-    """Completions of this data rank's share of the first prompts."""
-    prompts = make_prompts(64)[:count][policy.mesh.data.rank :: policy.mesh.data.size]
+    """Those completions of the first prompts that fell to this replica."""
+    prompts = [
+        dataclasses.replace(prompt, samples=tuple(range(samples)))
+        for prompt in make_prompts(64)[:count]
+    ]
     generator = Generator(policy._chunks, policy.mesh, eos_id=EOS)
-    return generator.run(
-        prompts, samples=samples, sampling=sampling, max_new_tokens=NEW, slots=slots
-    )
+    limits = Limits(max_new_tokens=NEW, slots=slots, prefill_tokens=prefill)
+    found = generator.run(prompts, sampling=sampling, limits=limits)
+    assert generator.usage.decoded == generator.usage.useful, "no idle slot is computed"
+    return found
 
 
 def score(policy: Policy, completions: Sequence[Completion]) -> list[Any]:
@@ -203,7 +214,7 @@ def test_samples_share_a_prompt_and_differ(still, plain, drawn):
 def test_each_completion_is_told_as_it_ends(still, drawn):
     told: list[Completion] = []
     prompts = make_prompts(64)[:20]
-    completions = still.generate(prompts, samples=1, sampling=DRAWN, on_finish=told.append)
+    completions = still.generate(prompts, sampling=DRAWN, on_finish=told.append)
     assert len(told) == 20
     assert {id(c) for c in told} == {id(c) for c in completions}
     assert [c.problem_id for c in told] != [c.problem_id for c in completions]
@@ -212,17 +223,17 @@ def test_each_completion_is_told_as_it_ends(still, drawn):
 
 
 def test_nothing_asked_is_nothing_answered(still):
-    assert still.generate([], samples=2, sampling=DRAWN) == []
+    assert still.generate([], sampling=DRAWN) == []
 
 
 def test_a_prompt_that_does_not_fit_is_refused(still):
     short = make_prompts(1)[0]
     fits = Prompt(problem_id="fits", token_ids=np.full(1000, 5, np.int32))
-    (completion,) = still.generate([fits], samples=1, sampling=GREEDY)
+    (completion,) = still.generate([fits], sampling=GREEDY)
     assert completion.length <= 1024
     long = Prompt(problem_id="gsm8k_7", token_ids=np.full(1001, 5, np.int32))
     with pytest.raises(ConfigError) as caught:
-        still.generate([short, long], samples=1, sampling=GREEDY)
+        still.generate([short, long], sampling=GREEDY)
     assert str(caught.value) == (
         "problem gsm8k_7 has a prompt of 1001 tokens; with generate.max_new_tokens=24 that "
         "exceeds the model's 1024 positions. Lower generate.max_new_tokens or "

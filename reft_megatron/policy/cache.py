@@ -1,0 +1,111 @@
+"""The key/value cache of generation, and the attention of one engine step over it.
+
+Owns the cache of a model chunk, a row per sequence, and `Mixed`: the layout of a step in which many
+sequences decode one token each while pieces of new prompts are read. Both kinds of token pass
+through every layer in one row, so no layer but attention knows of them.
+
+Legend: T tokens of a step, N heads and G key-value heads on this rank, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from reft_megatron.ops.decode_attention import append, decode_attention
+from reft_megatron.policy.attention import Part, visible
+
+__all__ = ["Cache", "Mixed", "Piece"]
+
+
+class Cache:
+    """Keys and values of the layers of one model chunk, a row per sequence."""
+
+    def __init__(self, *, rows: int, positions: int, heads: int, size: int) -> None:
+        """Room for `rows` sequences of `positions` tokens, `heads` heads of `size` a layer."""
+        self._shape = (rows, heads, positions, size)
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """(keys, values), each [rows, G, positions, D], of layer `number`; made on first use."""
+        if number not in self._layers:
+            self._layers[number] = (like.new_zeros(self._shape), like.new_zeros(self._shape))
+        return self._layers[number]
+
+    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        """Give the rows `targets` the first `length` positions of the row `source`."""
+        for pair in self._layers.values():
+            for stored in pair:
+                for target in targets:
+                    stored[target, :, :length] = stored[source, :, :length]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Some tokens of one prompt, to be read in one step."""
+
+    row: int
+    """Cache row of the prompt."""
+    start: int
+    """Position of the first of them."""
+    length: int
+    """How many they are."""
+
+
+class Mixed:
+    """A step's tokens in one row: a new token for each of the first cache rows, then pieces."""
+
+    def __init__(
+        self, cache: Cache, positions: Tensor, *, decoding: int, pieces: Sequence[Piece]
+    ) -> None:
+        """positions int64 [T]: the first `decoding` are those of cache rows 0, 1, ..., one each."""
+        self._cache, self._positions, self._decoding = cache, positions, decoding
+        self._lengths = positions[:decoding] + 1
+        rows = [torch.arange(decoding)]
+        rows += [torch.full((piece.length,), piece.row) for piece in pieces]
+        self._rows = torch.cat(rows).to(positions.device)
+        self._pieces = list(_spans(decoding, pieces))
+        self._masks: dict[tuple[Piece, int], Tensor] = {}
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, part: Part, dropout: float
+    ) -> Tensor:
+        """See Layout; S is T and B is 1. Nothing is dropped."""
+        query, key, value = query[:, 0], key[:, 0], value[:, 0]
+        keys, values = self._cache.layer(part.layer, key)
+        append(keys, values, key=key, value=value, positions=self._positions, rows=self._rows)
+        new = query[: self._decoding]
+        out = [decode_attention(new, keys, values, lengths=self._lengths, window=part.window)]
+        for piece, where in self._pieces:
+            end = piece.start + piece.length
+            seen = self._seen(piece, part.window)
+            found = functional.scaled_dot_product_attention(
+                query[where].transpose(0, 1)[None],
+                keys[piece.row, None, :, :end],
+                values[piece.row, None, :, :end],
+                attn_mask=seen,
+                is_causal=seen is None,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+            out.append(found[0].transpose(0, 1))
+        return torch.cat(out)[:, None]
+
+    def _seen(self, piece: Piece, window: int) -> Tensor | None:
+        """[length, end]: what each token of the piece sees; None where plain causality says it."""
+        if not piece.start and not 0 < window < piece.length:
+            return None
+        if (piece, window) not in self._masks:
+            every = torch.arange(piece.start + piece.length, device=self._positions.device)
+            self._masks[piece, window] = visible(every[piece.start :, None] - every, window)
+        return self._masks[piece, window]
+
+
+def _spans(start: int, pieces: Iterable[Piece]) -> Iterable[tuple[Piece, slice]]:
+    """Each piece with its place among the step's tokens, the first at `start`."""
+    for piece in pieces:
+        yield piece, slice(start, start + piece.length)
+        start += piece.length

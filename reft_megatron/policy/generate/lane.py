@@ -1,0 +1,229 @@
+"""A lane: some slots that take their steps together.
+
+Owns what is in each slot, what the next step of the lane consists of, and what its outcome changes.
+Nothing here touches the model or another rank: every rank of a replica keeps the same lanes and
+feeds them the same events (tickets admitted, tokens drawn), so all agree on every step without
+sending it. Slots in use are always the first ones, so no step computes an idle slot: a sequence
+that ends gives its place to a new one, or else to the last.
+
+Legend: T tokens of a step, K tokens drawn by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reft_megatron.ops.sampling import sequence_key
+from reft_megatron.policy.cache import Cache, Piece
+from reft_megatron.policy.generate.requests import Ticket
+from reft_megatron.types import Completion, Prompt
+
+__all__ = ["Lane", "Rules", "Step"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What decides how sequences start and end."""
+
+    seed: int
+    """Seed of the sampling."""
+    eos_id: int
+    """Token that ends a sequence."""
+    max_new_tokens: int
+    """Tokens after which it is cut."""
+    over: Callable[[Sequence[int]], bool]
+    """True if a response is complete though no end-of-sequence token came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one pass through the model works on; all tensors int64 on the mesh's device."""
+
+    tokens: Tensor
+    """[1, T]."""
+    positions: Tensor
+    """[1, T] of the tokens in their sequences."""
+    decoding: int
+    """The first this many tokens are the newest of slots 0, 1, ..., the others of prompts."""
+    pieces: tuple[Piece, ...]
+    """The prompts' tokens, in order."""
+    after: Tensor
+    """[K] index of the token after which each token is drawn."""
+    keys: Tensor
+    """[K, 2] sampling keys of the tokens to draw."""
+    places: Tensor
+    """[K] positions of the tokens to draw."""
+
+    @property
+    def draws(self) -> int:
+        """K."""
+        return len(self.places)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Sequence:
+    """A response that grows."""
+
+    prompt: Prompt
+    sample: int
+    key: tuple[int, int]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def position(self) -> int:
+        """Of its last token, which the cache does not hold yet."""
+        return len(self.prompt.token_ids) + len(self.tokens) - 1
+
+
+@dataclass(slots=True, kw_only=True)
+class _Prefill:
+    """A ticket whose prompt is being read."""
+
+    prompt: Prompt
+    fresh: list[_Sequence]
+    """The responses that start when it has been read."""
+    row: int
+    """Cache row of the prompt."""
+    done: int = 0
+    """Tokens read."""
+
+
+class Lane:
+    """Slots, and rows beside them where prompts are read."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        caches: Sequence[Cache],
+        *,
+        slots: int,
+        prefill_rows: int,
+        prefill_tokens: int,
+        rules: Rules,
+        on_finish: Callable[[Completion], None],
+    ) -> None:
+        """`caches`, of the rank's model chunks, have `slots` rows and then `prefill_rows` rows.
+
+        Prompts are read in the latter, at most `prefill_tokens` of their tokens a step.
+        """
+        self._prompts, self._caches = prompts, caches
+        self._slots, self._prefill_tokens = slots, prefill_tokens
+        self._rules, self._on_finish = rules, on_finish
+        self._live: list[_Sequence] = []
+        self._prefills: list[_Prefill] = []
+        self._prefill_rows = list(range(slots, slots + prefill_rows))
+
+    @property
+    def over(self) -> bool:
+        """True if it holds nothing."""
+        return not self._live and not self._prefills
+
+    def room(self, samples: int) -> int:
+        """How many tickets of `samples` samples it can take."""
+        promised = sum(len(prefill.fresh) for prefill in self._prefills)
+        return min(len(self._prefill_rows), (self._slots - len(self._live) - promised) // samples)
+
+    def admit(self, tickets: Sequence[Ticket]) -> None:
+        """Start on `tickets`, within `room`."""
+        for ticket in tickets:
+            prompt = self._prompts[ticket.prompt]
+            fresh = [
+                _Sequence(
+                    prompt=prompt,
+                    sample=sample,
+                    key=sequence_key(self._rules.seed, prompt.problem_id, sample),
+                )
+                for sample in ticket.samples
+            ]
+            self._prefills.append(
+                _Prefill(prompt=prompt, fresh=fresh, row=self._prefill_rows.pop())
+            )
+
+    def step(self, device: torch.device) -> Step:
+        """The next step: a token for each live slot, and the next pieces of prompts."""
+        tokens = [np.array([sequence.tokens[-1] for sequence in self._live], np.int64)]
+        positions = [np.array([sequence.position for sequence in self._live], np.int64)]
+        after = list(range(len(self._live)))
+        drawn = list(self._live)
+        pieces, end, budget = [], len(self._live), self._prefill_tokens
+        for prefill in self._prefills:
+            ids = prefill.prompt.token_ids[prefill.done : prefill.done + budget]
+            if not len(ids):
+                break
+            pieces.append(Piece(row=prefill.row, start=prefill.done, length=len(ids)))
+            tokens.append(ids.astype(np.int64))
+            positions.append(np.arange(prefill.done, prefill.done + len(ids)))
+            prefill.done += len(ids)
+            end, budget = end + len(ids), budget - len(ids)
+            if prefill.done == len(prefill.prompt.token_ids):
+                after += [end - 1] * len(prefill.fresh)
+                drawn += prefill.fresh
+        keys = [sequence.key for sequence in drawn]
+        places = [sequence.position + 1 for sequence in drawn]
+        return Step(
+            tokens=torch.from_numpy(np.concatenate(tokens))[None].to(device),
+            positions=torch.from_numpy(np.concatenate(positions))[None].to(device),
+            decoding=len(self._live),
+            pieces=tuple(pieces),
+            after=torch.tensor(after, dtype=torch.int64, device=device),
+            keys=torch.tensor(keys, dtype=torch.int64, device=device).view(-1, 2),
+            places=torch.tensor(places, dtype=torch.int64, device=device),
+        )
+
+    def absorb(self, tokens: Sequence[int], logprobs: Sequence[float]) -> None:
+        """Take in what the last step drew, in its order; ended sequences leave their slots."""
+        drawn = iter(zip(tokens, logprobs, strict=True))
+        free = [
+            row for row, sequence in enumerate(self._live) if self._grow(sequence, *next(drawn))
+        ]
+        read = [r for r in self._prefills if r.done == len(r.prompt.token_ids)]
+        self._prefills = self._prefills[len(read) :]
+        free.reverse()
+        for prefill in read:
+            rows = []
+            for sequence in prefill.fresh:
+                if self._grow(sequence, *next(drawn)):
+                    continue
+                if free:
+                    rows.append(free.pop())
+                    self._live[rows[-1]] = sequence
+                else:
+                    rows.append(len(self._live))
+                    self._live.append(sequence)
+            self._copy(prefill.row, rows, prefill.done)
+            self._prefill_rows.append(prefill.row)
+        # From the highest row down, so that the last sequence is never itself an ended one.
+        for row in free:
+            last = self._live.pop()
+            if row < len(self._live):
+                self._live[row] = last
+                self._copy(len(self._live), [row], last.position)
+
+    def _grow(self, sequence: _Sequence, token: int, logprob: float) -> bool:
+        """Append a token; True if that ends the sequence."""
+        sequence.tokens.append(token)
+        sequence.logprobs.append(logprob)
+        finished = token == self._rules.eos_id or self._rules.over(sequence.tokens)
+        ended = finished or len(sequence.tokens) >= self._rules.max_new_tokens
+        if ended:
+            self._on_finish(
+                Completion(
+                    problem_id=sequence.prompt.problem_id,
+                    sample=sequence.sample,
+                    prompt_ids=sequence.prompt.token_ids,
+                    token_ids=np.array(sequence.tokens, np.int32),
+                    logprobs=np.array(sequence.logprobs, np.float32),
+                    finished=finished,
+                )
+            )
+        return ended
+
+    def _copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        for cache in self._caches:
+            cache.copy(source, targets, length)
