@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import xxhash
 
-__all__ = ["Flusher", "checksum", "sync", "write_whole"]
+__all__ = ["Flusher", "checksum", "drafting", "sync", "write_whole"]
 
 _FLUSH_BYTES = 64 << 20
 
@@ -25,16 +26,23 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     Raises OSError; no draft is left behind.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with drafting(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def drafting(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file under; `path` is that file once the block has ended.
+
+    Raises OSError; where the block or the disk fails, what was there is left, and no draft.
+    """
     draft = path.with_name(path.name + ".tmp")
     try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield draft
+        sync(draft)
         draft.replace(path)
         sync(path.parent)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reft_megatron import files
-from reft_megatron.files import Flusher, checksum, write_whole
+from reft_megatron.files import Flusher, checksum, drafting, write_whole
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path: Path) -> None:
@@ -32,6 +32,21 @@ def test_a_failure_leaves_the_old_file_and_no_draft(
         write_whole(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_no_draft(tmp_path: Path) -> None:
+    def break_off() -> None:
+        with drafting(tmp_path / "file") as draft:
+            draft.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off()
+    assert list(tmp_path.iterdir()) == []
+    with drafting(tmp_path / "file") as draft:
+        draft.write_text("whole")
+        assert not (tmp_path / "file").exists()
+    assert (tmp_path / "file").read_text() == "whole"
 
 
 def test_a_checksum_is_of_the_content(tmp_path: Path) -> None:

@@ -1,35 +1,61 @@
 """The ledger: every rollout on disk, in files that any data tool reads.
 
-Owns a folder with one subfolder per iteration: one Parquet file per data rank (`schema.LEDGER`)
-and, written last, `manifest.json` with the checksum and row count of each. An iteration counts
-once its manifest stands. Nothing is ever half-written under its final name: bytes go to a
-temporary name, to the disk, and then are renamed.
+Owns a folder with one subfolder per iteration: Parquet files of each data rank (`schema.LEDGER`)
+and, written last, `manifest.json` with the checksum and row count of each, and the origin of the
+rollouts. An iteration counts once its manifest stands. Nothing is ever half-written under its
+final name: bytes go to a temporary name, to the disk, and then are renamed.
 
 Try it: `pyarrow.parquet.read_table("runs/x/ledger/iteration-000001/rank-00000.parquet")`.
 """
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
+import itertools
 import json
 import shutil
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from reft_megatron import __version__
 from reft_megatron.errors import DataError
-from reft_megatron.files import sync, write_whole
-from reft_megatron.rollouts.schema import from_table, to_table
+from reft_megatron.files import checksum, drafting, sync, write_whole
+from reft_megatron.rollouts.disk import reason, refused
+from reft_megatron.rollouts.schema import LEDGER, from_table, to_table
 from reft_megatron.types import Rollout
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Origin"]
 
 _MANIFEST = "manifest.json"
-_FORMAT = 1
+_FORMAT = 2
+_KIND = "xxh3_128"
+_WRITERS = 2
+
+_PARQUET: dict[str, Any] = {
+    # As fast as it gets: float32 hardly compresses, and its smallest and largest say nothing.
+    "compression": "none",
+    "use_dictionary": ["problem_id", "reason", "letter", "detail"],
+    "write_statistics": ["problem_id", "sample", "policy_version", "reason", "reward"],
+    "row_group_size": 8192,
+    "write_batch_size": 8192,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What rollouts must share to be learnt from together."""
+
+    task: str
+    """Name of the task, with the form of its answers."""
+    tokenizer: str
+    """Fingerprint of the tokenizer that the token ids are of."""
 
 
 class Ledger:
@@ -39,14 +65,31 @@ class Ledger:
     have (put a barrier between), and one drops.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self._folder = Path(folder)
+    def __init__(self, folder: str | Path, *, origin: Origin | None = None) -> None:
+        """With an `origin` what is written is labelled with it, and what is read must be of it.
 
-    def append(self, iteration: int, data_rank: int, rollouts: Sequence[Rollout]) -> None:
+        Without one anything can be read.
+        """
+        self._folder = Path(folder)
+        self._origin = origin
+        self._intact: set[Path] = set()
+
+    def append(
+        self, iteration: int, data_rank: int, rollouts: pa.Table | Sequence[Rollout]
+    ) -> None:
         """Write the rollouts of one data rank; replaces what an interrupted run left there.
 
+        A table has the schema `LEDGER` and may hold scores. The same rows make the same bytes.
         Raises DataError, and leaves no half-written file, if the disk refuses or the iteration is
         sealed already.
+        """
+        table = rollouts if isinstance(rollouts, pa.Table) else to_table(rollouts)
+        self.append_parts(iteration, data_rank, [table])
+
+    def append_parts(self, iteration: int, data_rank: int, tables: Iterable[pa.Table]) -> None:
+        """`append` for more than memory holds: each table becomes a file.
+
+        Tables are taken as they are written, a few at a time.
         """
         folder = self._iteration(iteration)
         if (folder / _MANIFEST).exists():
@@ -54,42 +97,90 @@ class Ledger:
                 f"iteration {iteration} of the rollout ledger {self._folder} is sealed already; "
                 "drop it first (`drop_from`) to record it anew."
             )
-        sink = pa.BufferOutputStream()
-        pq.write_table(to_table(rollouts), sink)
-        _write(folder / _name(data_rank), sink.getvalue().to_pybytes())
+        with refused(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            sync(self._folder)
+            for path in self._parts(iteration, data_rank):
+                path.unlink()
+        pending: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(_WRITERS) as writers:
+            for part, table in enumerate(_at_least_one(tables)):
+                path = folder / _name(data_rank, part)
+                pending.append(writers.submit(_write_table, path, table))
+                if len(pending) > _WRITERS:
+                    pending.popleft().result()
+            for write in pending:
+                write.result()
 
     def seal(self, iteration: int, *, data_size: int) -> None:
         """Write the manifest: the iteration now counts. Call it once all data ranks have appended.
 
-        Raises DataError if a data rank's file is missing or damaged, or if the disk refuses.
+        What else lies in its folder, left by a run of more data ranks, is removed. Raises DataError
+        if a data rank has not appended, or if the disk refuses.
         """
         folder = self._iteration(iteration)
-        files = {_name(rank): _entry(folder / _name(rank)) for rank in range(data_size)}
+        parts = [self._parts(iteration, rank) for rank in range(data_size)]
+        if [] in parts:
+            raise DataError(
+                f"data rank {parts.index([])} has not appended to iteration {iteration} of the "
+                f"rollout ledger {self._folder}; seal it once all {data_size} have."
+            )
+        paths = list(itertools.chain(*parts))
         manifest = {
             "format": _FORMAT,
+            "checksum": _KIND,
             "iteration": iteration,
-            "files": files,
+            "origin": dataclasses.asdict(self._origin) if self._origin else None,
+            "files": {
+                path.name: {"rows": pq.read_metadata(path).num_rows, **_digest(path)}
+                for path in paths
+            },
             "versions": {"reft_megatron": __version__, "pyarrow": pa.__version__},
         }
-        _write(folder / _MANIFEST, json.dumps(manifest, indent=2).encode())
+        content = json.dumps({**manifest, "seal": _seal_of(manifest)}, indent=2)
+        with refused(folder / _MANIFEST, nbytes=len(content)):
+            for path in set(folder.iterdir()) - set(paths):
+                path.unlink()
+            write_whole(folder / _MANIFEST, content)
 
     def iterations(self) -> list[int]:
         """The sealed iterations, ascending."""
         return sorted(n for n in self._started() if (self._iteration(n) / _MANIFEST).exists())
 
+    def origin(self, iteration: int) -> Origin | None:
+        """What the rollouts of a sealed iteration share; None if nobody said."""
+        told = self._manifest(iteration)["origin"]
+        return Origin(**told) if told else None
+
     def read(self, iteration: int) -> list[Rollout]:
         """All rollouts of a sealed iteration, data rank by data rank.
 
-        Raises DataError if it is not sealed, or if a file is missing, torn or altered.
+        Raises DataError if it is not sealed or of another origin, or if a file is missing, torn or
+        altered.
         """
-        folder = self._iteration(iteration)
-        rollouts = []
-        for name, wanted in self._files(iteration).items():
-            path = folder / name
-            if _entry(path) != wanted:
-                raise DataError(_damaged(path))
-            rollouts += from_table(pq.read_table(path))
-        return rollouts
+        return from_table(self.table(iteration))
+
+    def table(self, iteration: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a sealed iteration, or some columns; raises DataError as `read` does."""
+        tables = [pq.read_table(path, columns=columns) for path in self._files(iteration)]
+        return pa.concat_tables(tables)
+
+    def scan(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        iterations: Sequence[int] | None = None,
+        rows: int = 8192,
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """(iteration, at most `rows` of its rows) over the whole ledger, a little at a time.
+
+        Raises DataError as `read` does.
+        """
+        for iteration in self.iterations() if iterations is None else iterations:
+            for path in self._files(iteration):
+                with pq.ParquetFile(path, pre_buffer=False) as file:
+                    for batch in file.iter_batches(rows, columns=columns):
+                        yield iteration, batch
 
     def drop_from(self, iteration: int) -> None:
         """Forget this iteration and all after it, sealed or not: what a resumed run does again."""
@@ -99,6 +190,30 @@ class Ledger:
                 (self._iteration(n) / _MANIFEST).unlink(missing_ok=True)
                 shutil.rmtree(self._iteration(n))
 
+    def drop_damaged(self) -> list[str]:
+        """Drop the newest iterations until one is whole: what a killed run leaves at the end.
+
+        Returns what was wrong with each, newest first. Raises DataError for another origin.
+        """
+        found = []
+        for n in sorted(self._started(), reverse=True):
+            trouble = self._trouble(n)
+            if not trouble:
+                break
+            found.append(f"dropped iteration {n} of the rollout ledger: {trouble}")
+            self.drop_from(n)
+        return found
+
+    def _trouble(self, iteration: int) -> str:
+        """What is wrong with an iteration, or nothing."""
+        if not (self._iteration(iteration) / _MANIFEST).exists():
+            return "it was not sealed"
+        try:
+            self._files(iteration)
+        except _DamageError as error:
+            return error.what
+        return ""
+
     def _iteration(self, iteration: int) -> Path:
         return self._folder / f"iteration-{iteration:06d}"
 
@@ -106,52 +221,103 @@ class Ledger:
         numbers = (path.name.partition("-")[2] for path in self._folder.glob("iteration-*"))
         return [int(number) for number in numbers if number.isdigit()]
 
-    def _files(self, iteration: int) -> dict[str, Any]:
+    def _parts(self, iteration: int, data_rank: int) -> list[Path]:
+        """The files of a data rank, in order."""
+        folder = self._iteration(iteration)
+        paths = (folder / _name(data_rank, part) for part in itertools.count())
+        return list(itertools.takewhile(Path.exists, paths))
+
+    def _files(self, iteration: int) -> list[Path]:
+        """The files of a sealed iteration; each is checked once in the life of this object."""
+        paths = []
+        for name, wanted in self._manifest(iteration)["files"].items():
+            path = self._iteration(iteration) / name
+            if path not in self._intact and {**wanted, **_digest(path)} != wanted:
+                raise _DamageError(f"the ledger file {path} is torn or altered")
+            self._intact.add(path)
+            paths.append(path)
+        return paths
+
+    def _manifest(self, iteration: int) -> dict[str, Any]:
         path = self._iteration(iteration) / _MANIFEST
         try:
-            files: dict[str, Any] = json.loads(path.read_bytes())["files"]
+            manifest = _read_manifest(path)
         except FileNotFoundError:
             raise DataError(
                 f"iteration {iteration} of the rollout ledger {self._folder} is not sealed; the "
                 f"sealed ones are {self.iterations()}."
             ) from None
-        except (ValueError, KeyError):
-            raise DataError(_damaged(path)) from None
-        return files
+        origin = Origin(**manifest["origin"]) if manifest["origin"] else None
+        if self._origin not in (None, origin):
+            raise DataError(
+                f"the rollout ledger {self._folder} holds rollouts of {_told(origin)}, and this "
+                f"run has {_told(self._origin)}. Take a ledger of this task and tokenizer."
+            )
+        return manifest
 
 
-def _name(data_rank: int) -> str:
-    return f"rank-{data_rank:05d}.parquet"
+class _DamageError(DataError):
+    """A file of the ledger is not what was written."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; restore it, or drop its iteration and those after it.")
+        self.what = what
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    """What the manifest says of one file: its checksum and its number of rows."""
+def _name(data_rank: int, part: int) -> str:
+    return f"rank-{data_rank:05d}{f'-{part:05d}' if part else ''}.parquet"
+
+
+def _at_least_one(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The tables, or an empty one: a data rank without rollouts says so with a file."""
+    tables = iter(tables)
+    yield next(tables, LEDGER.empty_table())
+    yield from tables
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    with refused(path, nbytes=table.nbytes), drafting(path) as draft:
+        pq.write_table(table, draft, **_PARQUET)
+
+
+def _digest(path: Path) -> dict[str, Any]:
+    """What tells one file from another."""
     try:
-        content = path.read_bytes()
+        return {"bytes": path.stat().st_size, _KIND: checksum(path)}
     except OSError as error:
-        raise DataError(f"cannot read the ledger file {path}: {error.strerror}.") from None
+        raise _DamageError(f"cannot read the ledger file {path}: {reason(error)}") from None
+
+
+def _seal_of(manifest: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest, found whole; FileNotFoundError if there is none."""
+    damage = _DamageError(f"the ledger file {path} is torn or altered")
     try:
-        rows = pq.read_metadata(pa.BufferReader(content)).num_rows
-    except (pa.ArrowException, OSError):
-        raise DataError(_damaged(path)) from None
-    return {"sha256": hashlib.sha256(content).hexdigest(), "rows": rows}
-
-
-def _damaged(path: Path) -> str:
-    return (
-        f"the ledger file {path} is torn or altered; restore it, or drop its iteration and those "
-        "after it."
-    )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write all of `content` to `path`, durably, or nothing."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
-        sync(path.parent.parent)
-    except OSError as error:
+        manifest = json.loads(path.read_bytes())
+    except ValueError:
+        raise damage from None
+    if not isinstance(manifest, dict):
+        raise damage
+    seal = manifest.pop("seal", None)
+    if seal is None and manifest.get("format") == 1:
         raise DataError(
-            f"cannot write the ledger file {path}: {error.strerror}; the run needs "
-            f"{len(content)} bytes there. Free the disk or choose another run.dir, then resume."
-        ) from None
+            f"{path} was written by an earlier version of this package, with other checksums and "
+            "without scores. Record the rollouts anew."
+        )
+    if seal != _seal_of(manifest):
+        raise damage
+    if manifest["format"] != _FORMAT:
+        raise DataError(
+            f"{path} has format {manifest['format']}, and this version of the package reads "
+            f"{_FORMAT}. Use the version that wrote it ({manifest['versions']['reft_megatron']})."
+        )
+    return manifest
+
+
+def _told(origin: Origin | None) -> str:
+    if origin is None:
+        return "a task and tokenizer that nobody wrote down"
+    return f"the task {origin.task} and the tokenizer {origin.tokenizer}"

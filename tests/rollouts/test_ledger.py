@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import resource
 from pathlib import Path
@@ -9,8 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from reft_megatron import __version__
 from reft_megatron.errors import DataError
-from reft_megatron.rollouts.ledger import Ledger
+from reft_megatron.files import checksum
+from reft_megatron.rollouts.ledger import Ledger, Origin, _seal_of
+from reft_megatron.rollouts.schema import to_table, token_rows
 from reft_megatron.types import Completion, Reason, Rollout, Verdict
 
 
@@ -32,10 +34,13 @@ def _rollout(number: int) -> Rollout:
     )
 
 
+ORIGIN = Origin(task="gsm8k (program)", tokenizer="0123456789abcdef")
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     """Iterations 1 and 2 sealed, 3 only appended; two data ranks."""
-    ledger = Ledger(tmp_path / "ledger")
+    ledger = Ledger(tmp_path / "ledger", origin=ORIGIN)
     for iteration in (1, 2, 3):
         ledger.append(iteration, 0, [_rollout(0), _rollout(1)])
         ledger.append(iteration, 1, [_rollout(2)])
@@ -67,9 +72,12 @@ def test_files_are_plain_parquet_and_the_manifest_describes_them(ledger: Ledger,
         "gsm8k_1",
     ]
     manifest = json.loads((folder / "manifest.json").read_text())
-    digest = hashlib.sha256((folder / "rank-00001.parquet").read_bytes()).hexdigest()
-    assert manifest["files"]["rank-00001.parquet"] == {"sha256": digest, "rows": 1}
-    assert sorted(manifest) == ["files", "format", "iteration", "versions"]
+    path = folder / "rank-00001.parquet"
+    digest = {"bytes": path.stat().st_size, "xxh3_128": checksum(path)}
+    assert manifest["files"]["rank-00001.parquet"] == {"rows": 1, **digest}
+    assert manifest["origin"] == {"task": "gsm8k (program)", "tokenizer": "0123456789abcdef"}
+    names = ["checksum", "files", "format", "iteration", "origin", "seal", "versions"]
+    assert sorted(manifest) == names
 
 
 def test_an_unsealed_iteration_does_not_count(ledger: Ledger, tmp_path: Path):
@@ -93,9 +101,84 @@ def test_a_sealed_iteration_is_not_overwritten(ledger: Ledger, tmp_path: Path):
 def test_a_missing_rank_cannot_be_sealed(ledger: Ledger, tmp_path: Path):
     with pytest.raises(DataError) as caught:
         ledger.seal(3, data_size=3)
-    path = _folder(tmp_path, 3) / "rank-00002.parquet"
-    assert str(caught.value) == f"cannot read the ledger file {path}: No such file or directory."
+    assert str(caught.value) == (
+        f"data rank 2 has not appended to iteration 3 of the rollout ledger {tmp_path / 'ledger'}; "
+        "seal it once all 3 have."
+    )
     assert ledger.iterations() == [1, 2]
+
+
+def test_what_a_bigger_run_left_is_not_sealed(ledger: Ledger, tmp_path: Path):
+    (_folder(tmp_path, 3) / "rank-00004.parquet.tmp").write_bytes(b"torn")
+    ledger.seal(3, data_size=1)
+    names = {path.name for path in _folder(tmp_path, 3).iterdir()}
+    assert names == {"manifest.json", "rank-00000.parquet"}
+    assert [r.text for r in ledger.read(3)] == ["return 0", "return 1"]
+
+
+def test_the_same_rows_make_the_same_bytes(ledger: Ledger, tmp_path: Path):
+    first, second = (_folder(tmp_path, n) / "rank-00000.parquet" for n in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_scores_stand_beside_their_rollouts(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    values = [np.arange(n + 1, dtype=np.float32) for n in range(2)]
+    ledger.append(1, 0, to_table([_rollout(0), _rollout(1)], {"values": values}))
+    ledger.seal(1, data_size=1)
+    assert [row.tolist() for row in token_rows(ledger.table(1), "values")] == [[0], [0, 1]]
+    assert token_rows(ledger.table(1, ["returns"]), "returns") == [None, None]
+
+
+def test_more_than_memory_holds_goes_to_several_files(tmp_path: Path):
+    ledger = Ledger(tmp_path)
+    ledger.append_parts(1, 0, (to_table([_rollout(n)]) for n in range(5)))
+    ledger.append_parts(1, 0, (to_table([_rollout(n), _rollout(n)]) for n in range(3)))
+    ledger.append_parts(1, 1, ())
+    ledger.seal(1, data_size=2)
+    names = ["rank-00000.parquet", "rank-00000-00001.parquet", "rank-00000-00002.parquet"]
+    manifest = json.loads((tmp_path / "iteration-000001" / "manifest.json").read_text())
+    assert list(manifest["files"]) == [*names, "rank-00001.parquet"]
+    texts = [r.text for r in ledger.read(1)]
+    assert texts == [f"return {n}" for n in range(3) for _ in range(2)]
+    scanned = [(n, b.num_rows) for n, b in ledger.scan(["text"], rows=1) if b.num_rows]
+    assert scanned == [(1, 1)] * 6
+
+
+def test_only_rollouts_of_one_task_and_tokenizer_are_read(ledger: Ledger, tmp_path: Path):
+    assert ledger.origin(1) == Ledger(tmp_path / "ledger").origin(1) == ORIGIN
+    other = Origin(task="svamp (program)", tokenizer=ORIGIN.tokenizer)
+    with pytest.raises(DataError) as caught:
+        Ledger(tmp_path / "ledger", origin=other).read(1)
+    assert str(caught.value) == (
+        f"the rollout ledger {tmp_path / 'ledger'} holds rollouts of the task gsm8k (program) and "
+        "the tokenizer 0123456789abcdef, and this run has the task svamp (program) and the "
+        "tokenizer 0123456789abcdef. Take a ledger of this task and tokenizer."
+    )
+    nobody = Ledger(tmp_path / "nobody")
+    nobody.append(1, 0, [])
+    nobody.seal(1, data_size=1)
+    with pytest.raises(DataError, match="a task and tokenizer that nobody wrote down, and this"):
+        Ledger(tmp_path / "nobody", origin=ORIGIN).read(1)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_other_formats_are_refused(ledger: Ledger, tmp_path: Path, number: int):
+    path = _folder(tmp_path, 1) / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["seal"]
+    manifest["format"] = number
+    sealed = {"seal": _seal_of(manifest)} if number > 1 else {}
+    path.write_text(json.dumps({**manifest, **sealed}))
+    with pytest.raises(DataError) as caught:
+        ledger.read(1)
+    assert str(caught.value) == (
+        f"{path} was written by an earlier version of this package, with other checksums and "
+        "without scores. Record the rollouts anew."
+        if number == 1
+        else f"{path} has format 3, and this version of the package reads 2. Use the version that "
+        f"wrote it ({__version__})."
+    )
 
 
 def _flip_a_byte(content: bytes) -> bytes:
@@ -110,14 +193,27 @@ def test_torn_and_altered_files_are_found(ledger: Ledger, tmp_path: Path, name: 
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError) as caught:
         ledger.read(2)
-    # A flipped bit inside the manifest's checksum cannot be told from one in the file it is about.
-    blamed = {path, _folder(tmp_path, 2) / "rank-00000.parquet"}
-    assert str(caught.value) in {
-        f"the ledger file {p} is torn or altered; restore it, or drop its iteration and those "
-        "after it."
-        for p in blamed
-    }
+    trouble = f"the ledger file {path} is torn or altered"
+    assert str(caught.value) == (
+        f"{trouble}; restore it, or drop its iteration and those after it."
+    )
     assert [r.text for r in ledger.read(1)] == ["return 0", "return 1", "return 2"]
+    assert ledger.drop_damaged() == [
+        "dropped iteration 3 of the rollout ledger: it was not sealed",
+        f"dropped iteration 2 of the rollout ledger: {trouble}",
+    ]
+    assert ledger.iterations() == [1]
+    assert ledger.drop_damaged() == []
+
+
+def test_a_file_that_is_gone_is_damage(ledger: Ledger, tmp_path: Path):
+    path = _folder(tmp_path, 2) / "rank-00000.parquet"
+    path.unlink()
+    ledger.drop_from(3)
+    assert ledger.drop_damaged() == [
+        f"dropped iteration 2 of the rollout ledger: cannot read the ledger file {path}: No such "
+        "file or directory"
+    ]
 
 
 def test_resume_drops_what_comes_after(ledger: Ledger, tmp_path: Path):
@@ -146,7 +242,11 @@ def test_a_full_disk_is_a_named_error_and_leaves_nothing_half_written(tmp_path: 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     path = _folder(tmp_path, 1) / "rank-00000.parquet"
-    assert str(caught.value) == _refusal(path, "File too large", str(caught.value))
+    table = to_table([_rollout(n) for n in range(50)])
+    assert str(caught.value) == (
+        f"cannot write {path}: File too large; it takes about {table.nbytes:,} bytes. What was "
+        "written before is whole. Free the disk or choose another folder, then resume."
+    )
     assert list(path.parent.iterdir()) == []
 
 
@@ -154,14 +254,7 @@ def test_a_folder_that_cannot_be_made_is_the_same_error(tmp_path: Path):
     (tmp_path / "ledger").write_text("in the way")
     with pytest.raises(DataError) as caught:
         Ledger(tmp_path / "ledger").append(1, 0, [])
-    path = _folder(tmp_path, 1) / "rank-00000.parquet"
-    assert str(caught.value) == _refusal(path, "Not a directory", str(caught.value))
-
-
-def _refusal(path: Path, why: str, seen: str) -> str:
-    """The whole message; the size of a Parquet file, which varies with pyarrow, is as seen."""
-    size = int(seen.split("needs ")[1].split(maxsplit=1)[0])
-    return (
-        f"cannot write the ledger file {path}: {why}; the run needs {size} bytes there. "
-        "Free the disk or choose another run.dir, then resume."
+    assert str(caught.value) == (
+        f"cannot write {_folder(tmp_path, 1)}: Not a directory. What was written before is whole. "
+        "Free the disk or choose another folder, then resume."
     )

@@ -87,7 +87,7 @@ def test_scores_must_fit_their_responses():
         "the row of `values` of rollout 0 has shape (2,), and its response has shape (3,); give "
         "one number per response token."
     )
-    with pytest.raises(DataError, match="^the ledger has no column `value` for scores; it has"):
+    with pytest.raises(DataError, match="has no column `value` for scores; it has"):
         to_table([rollout], {"value": [None]})
 
 
