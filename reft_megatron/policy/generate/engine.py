@@ -24,13 +24,13 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling, choose
 from reft_megatron.policy.cache import Cache, Mixed
-from reft_megatron.policy.generate.lane import Lane, Rules, Step
+from reft_megatron.policy.generate.lane import Lane, Over, Rules, Step
 from reft_megatron.policy.generate.requests import Queue, tickets_of
 from reft_megatron.policy.generate.stages import Ring, whole_sequences
 from reft_megatron.policy.model import PolicyModel
 from reft_megatron.types import Completion, Prompt
 
-__all__ = ["Generator", "Limits", "Usage"]
+__all__ = ["Generator", "Limits", "Over", "Usage"]
 
 _SHARE = 8
 """Samples that share one prefill of their prompt, at most: replicas take them whole."""
@@ -84,16 +84,16 @@ class Generator:
         *,
         sampling: Sampling,
         limits: Limits,
-        over: Callable[[Sequence[int]], bool] = lambda tokens: False,
+        over: Over = lambda problem_id, sample, tokens: False,
         on_finish: Callable[[Completion], None] = lambda completion: None,
     ) -> list[Completion]:
         """Completions of this replica's part of `prompts`, ordered by prompt and sample.
 
         Every rank of the mesh calls with the same prompts; replicas share them out as they go, and
-        the ranks of a replica get the same completions. `over` says of response tokens whether
-        they are complete without an end-of-sequence token; `on_finish` sees each completion as it
-        ends. Raises ConfigError, before any work, if a prompt with its response would not fit the
-        model's positions.
+        the ranks of a replica get the same completions. `over` says whether a response is whole
+        without an end-of-sequence token; `on_finish` sees each completion as it ends. Raises
+        ConfigError, before any work, if a prompt with its response would not fit the model's
+        positions.
         """
         self._check_room(prompts, limits.max_new_tokens)
         if not any(prompt.samples for prompt in prompts):

@@ -23,7 +23,10 @@ from reft_megatron.policy.cache import Cache, Piece
 from reft_megatron.policy.generate.requests import Ticket
 from reft_megatron.types import Completion, Prompt
 
-__all__ = ["Lane", "Rules", "Step"]
+__all__ = ["Lane", "Over", "Rules", "Step"]
+
+Over = Callable[[str, int, Sequence[int]], bool]
+"""True of the tokens so far of a problem's sample, by its number, if they are a whole response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +39,8 @@ class Rules:
     """Token that ends a sequence."""
     max_new_tokens: int
     """Tokens after which it is cut."""
-    over: Callable[[Sequence[int]], bool]
-    """True if a response is complete though no end-of-sequence token came."""
+    over: Over
+    """Which responses are complete though no end-of-sequence token came."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +212,8 @@ class Lane:
         """Append a token; True if that ends the sequence."""
         sequence.tokens.append(token)
         sequence.logprobs.append(logprob)
-        finished = token == self._rules.eos_id or self._rules.over(sequence.tokens)
+        identity = sequence.prompt.problem_id, sequence.sample
+        finished = token == self._rules.eos_id or self._rules.over(*identity, sequence.tokens)
         ended = finished or len(sequence.tokens) >= self._rules.max_new_tokens
         if ended:
             self._on_finish(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from reft_megatron.ops.sampling import sequence_key
 from reft_megatron.policy.cache import Cache, Piece
-from reft_megatron.policy.generate.lane import Lane, Rules, Step
+from reft_megatron.policy.generate.lane import Lane, Over, Rules, Step
 from reft_megatron.policy.generate.requests import Ticket, tickets_of
 from reft_megatron.types import Completion, Prompt
 
@@ -26,7 +26,7 @@ class Scene:
         slots: int = 4,
         budget: int = 5,
         new: int = 100,
-        over: Callable[[Sequence[int]], bool] = lambda tokens: False,
+        over: Over = lambda problem_id, sample, tokens: False,
     ) -> None:
         self.prompts = [
             Prompt(problem_id=f"p_{i}", token_ids=np.arange(100 * i, 100 * i + n, dtype=np.int32))
@@ -116,7 +116,12 @@ def test_the_last_takes_the_place_of_one_that_ends():
 
 
 def test_sequences_end_at_the_limit_and_where_they_are_over():
-    scene = Scene(1, 1, budget=50, new=3, over=lambda tokens: list(tokens) == [40, 41])
+    ends = {("p_0", 0): [40, 41]}
+
+    def over(problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
+        return ends.get((problem_id, sample)) == tokens
+
+    scene = Scene(1, 1, budget=50, new=3, over=over)
     scene.lane.admit([Ticket(prompt=0, samples=(0,)), Ticket(prompt=1, samples=(0,))])
     for tokens in ((40, 50), (41, 51), (52,)):
         scene.step()
