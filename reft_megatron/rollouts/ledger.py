@@ -147,6 +147,10 @@ class Ledger:
         """The sealed iterations, ascending."""
         return sorted(n for n in self._started() if (self._iteration(n) / _MANIFEST).exists())
 
+    def unsealed(self) -> list[int]:
+        """The iterations that were begun and do not count, ascending."""
+        return sorted({*self._started()} - {*self.iterations()})
+
     def origin(self, iteration: int) -> Origin | None:
         """What the rollouts of a sealed iteration share; None if nobody said."""
         told = self._manifest(iteration)["origin"]
@@ -181,6 +185,19 @@ class Ledger:
                 with pq.ParquetFile(path, pre_buffer=False) as file:
                     for batch in file.iter_batches(rows, columns=columns):
                         yield iteration, batch
+
+    def files(self, iteration: int, *, checksums: bool = True) -> Iterator[tuple[Path, str]]:
+        """(file, what is wrong with it, or nothing) for each file of a sealed iteration.
+
+        Each is checked once in the life of this object; without `checksums` only its size is looked
+        at. Raises DataError as `read` does, but not for a damaged file.
+        """
+        for name, wanted in self._manifest(iteration)["files"].items():
+            path = self._iteration(iteration) / name
+            damage = "" if path in self._intact else _damage(path, wanted, checksums=checksums)
+            if checksums and not damage:
+                self._intact.add(path)
+            yield path, damage
 
     def drop_from(self, iteration: int) -> None:
         """Forget this iteration and all after it, sealed or not: what a resumed run does again."""
@@ -228,13 +245,11 @@ class Ledger:
         return list(itertools.takewhile(Path.exists, paths))
 
     def _files(self, iteration: int) -> list[Path]:
-        """The files of a sealed iteration; each is checked once in the life of this object."""
+        """The files of a sealed iteration, found whole."""
         paths = []
-        for name, wanted in self._manifest(iteration)["files"].items():
-            path = self._iteration(iteration) / name
-            if path not in self._intact and {**wanted, **_digest(path)} != wanted:
-                raise _DamageError(f"the ledger file {path} is torn or altered")
-            self._intact.add(path)
+        for path, damage in self.files(iteration):
+            if damage:
+                raise _DamageError(damage)
             paths.append(path)
         return paths
 
@@ -280,12 +295,22 @@ def _write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, draft, **_PARQUET)
 
 
-def _digest(path: Path) -> dict[str, Any]:
+def _digest(path: Path, *, checksums: bool = True) -> dict[str, Any]:
     """What tells one file from another."""
     try:
-        return {"bytes": path.stat().st_size, _KIND: checksum(path)}
+        told: dict[str, Any] = {"bytes": path.stat().st_size}
+        return told | {_KIND: checksum(path)} if checksums else told
     except OSError as error:
         raise _DamageError(f"cannot read the ledger file {path}: {reason(error)}") from None
+
+
+def _damage(path: Path, wanted: dict[str, Any], *, checksums: bool) -> str:
+    """How a file differs from what the manifest wants, or nothing."""
+    try:
+        whole = wanted | _digest(path, checksums=checksums) == wanted
+    except _DamageError as error:
+        return error.what
+    return "" if whole else f"the ledger file {path} is torn or altered"
 
 
 def _seal_of(manifest: dict[str, Any]) -> str:

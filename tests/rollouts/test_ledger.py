@@ -81,6 +81,7 @@ def test_files_are_plain_parquet_and_the_manifest_describes_them(ledger: Ledger,
 
 
 def test_an_unsealed_iteration_does_not_count(ledger: Ledger, tmp_path: Path):
+    assert ledger.unsealed() == [3]
     with pytest.raises(DataError) as caught:
         ledger.read(3)
     assert str(caught.value) == (
@@ -206,6 +207,17 @@ def test_torn_and_altered_files_are_found(ledger: Ledger, tmp_path: Path, name: 
     assert ledger.drop_damaged() == []
 
 
+def test_what_is_whole_is_told_from_what_is_not(ledger: Ledger, tmp_path: Path):
+    """Without checksums only the sizes are looked at, and nothing is taken for checked."""
+    whole, flipped = (_folder(tmp_path, 2) / f"rank-0000{rank}.parquet" for rank in range(2))
+    flipped.write_bytes(_flip_a_byte(flipped.read_bytes()))
+    assert list(ledger.files(2, checksums=False)) == [(whole, ""), (flipped, "")]
+    damage = f"the ledger file {flipped} is torn or altered"
+    assert list(ledger.files(2)) == [(whole, ""), (flipped, damage)]
+    flipped.write_bytes(flipped.read_bytes()[:-1])
+    assert list(ledger.files(2, checksums=False)) == [(whole, ""), (flipped, damage)]
+
+
 def test_a_file_that_is_gone_is_damage(ledger: Ledger, tmp_path: Path):
     path = _folder(tmp_path, 2) / "rank-00000.parquet"
     path.unlink()
@@ -228,7 +240,7 @@ def test_resume_drops_what_comes_after(ledger: Ledger, tmp_path: Path):
 def test_an_empty_ledger_has_no_iterations(tmp_path: Path):
     ledger = Ledger(tmp_path / "nothing")
     ledger.drop_from(0)
-    assert ledger.iterations() == []
+    assert ledger.iterations() == ledger.unsealed() == []
 
 
 def test_a_full_disk_is_a_named_error_and_leaves_nothing_half_written(tmp_path: Path):
