@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -39,24 +40,33 @@ def initialise(
     names the keys to fill; None fills all.
     """
     for chunk in chunks:
-        for part in slices(chunk):
-            if only is None or part.key in only:
-                _fill(part, architecture, seed=seed, vocab=chunk.vocab.rows)
+        wanted = (each for each in slices(chunk) if only is None or each.key in only)
+        # Gate and up halves are two slices of one weight, which is drawn once.
+        for _, parts in groupby(wanted, key=lambda each: (each.key, each.layer)):
+            _fill(list(parts), architecture, seed=seed, vocab=chunk.vocab.rows)
 
 
-def _fill(part: Slice, architecture: Architecture, *, seed: int, vocab: int) -> None:
+def _fill(parts: Sequence[Slice], architecture: Architecture, *, seed: int, vocab: int) -> None:
+    """Draw one weight and give each of its `parts` its own."""
+    key, layer, shape = parts[0].key, parts[0].layer, parts[0].shape
     # Padded vocabulary rows, and those before position 0, are not drawn: they stay zero.
-    first, rows = 0, part.shape[0]
-    if part.key in _VOCABULARY:
+    first, rows = 0, shape[0]
+    if key in _VOCABULARY:
         rows = vocab
-    elif part.key == _POSITIONS:
+    elif key == _POSITIONS:
         first, rows = architecture.position_offset, architecture.positions
-    where = (part.layer,) if part.layer is not None else ()
-    generator = _generator(seed, f"{part.key}/{where}")
-    whole = _draw(part.key, [rows, *part.shape[1:]], architecture, generator=generator)
+    where = (layer,) if layer is not None else ()
+    generator = _generator(seed, f"{key}/{where}")
+    whole = _draw(key, [rows, *shape[1:]], architecture, generator=generator)
+    for part in parts:
+        _cut(part, whole, first=first)
+
+
+def _cut(part: Slice, whole: Tensor, *, first: int) -> None:
+    """Fill `part` from `whole`, whose rows begin at row `first` of the weight; zeros outside."""
     target = part.data.zero_()
     begin, size = part.begin[0], len(target)
-    low, high = max(begin, first), min(begin + size, first + rows)
+    low, high = max(begin, first), min(begin + size, first + len(whole))
     columns = [
         slice(start, start + width)
         for start, width in zip(part.begin[1:], target.shape[1:], strict=True)

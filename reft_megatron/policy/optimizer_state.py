@@ -26,6 +26,7 @@ from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 from torch import Tensor
 
+from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.model import PolicyModel
 from reft_megatron.policy.torch_dist import Part
@@ -85,16 +86,19 @@ class _Share:
 def collect(
     chunks: Sequence[PolicyModel], optimizer: MegatronOptimizer, mesh: Mesh
 ) -> dict[str, Part]:
-    """The state by name, for writing; every rank calls. Before the first step it is all zeros."""
-    inner = optimizer.optimizer
+    """The state by name, for writing; every rank calls. Before the first step it is all zeros.
+
+    Raises CheckpointError on every rank if later on a parameter has none.
+    """
+    inner, shares = optimizer.optimizer, _shares(chunks, optimizer, mesh)
+    steps = _checked_steps(inner, shares, mesh)
     content: dict[str, Part] = {}
-    for share in _shares(chunks, optimizer, mesh):
+    for share in shares:
         for kind in share.kinds:
             piece = None if share.main is None else _piece(inner, share.main, kind)
             whole = _gathered(share, piece, mesh)
             if whole is not None:
                 content[f"{kind}/{share.name}"] = _placed(share, kind, whole)
-    steps = max(mesh.world.gather_objects(_steps(inner)))
     return {**content, _STEP: _counted(steps, mesh)}
 
 
@@ -179,11 +183,10 @@ def _mains(
 
 
 def _piece(inner: torch.optim.Optimizer, main: Tensor, kind: str) -> Tensor:
-    """State of `main`, flat."""
+    """State of `main`, flat; zeros before the first step."""
     if kind == _MASTER:
         return main.detach().view(-1)
-    state = inner.state.get(main)
-    return (state[kind] if state else torch.zeros_like(main.detach())).view(-1)
+    return inner.state.get(main, {}).get(kind, torch.zeros_like(main.detach())).view(-1)
 
 
 def _gathered(share: _Share, piece: Tensor | None, mesh: Mesh) -> Tensor | None:
@@ -241,6 +244,25 @@ def _steps(inner: torch.optim.Optimizer) -> int:
     """Steps taken, which torch's Adam counts for each parameter and fused ones for a group."""
     places = chain(inner.param_groups, inner.state.values())
     return max((int(place[_STEP]) for place in places if _STEP in place), default=0)
+
+
+def _checked_steps(inner: torch.optim.Optimizer, shares: Sequence[_Share], mesh: Mesh) -> int:
+    """Steps taken by all ranks; CheckpointError if there are some and moments are missing."""
+    lacking = [
+        share.name
+        for share in shares
+        if share.main is not None and not inner.state.get(share.main, {}).keys() >= {*_MOMENTS}
+    ]
+    reports = mesh.world.gather_objects((_steps(inner), lacking))
+    steps = max(taken for taken, _ in reports)
+    missing = sorted({name for _, names in reports for name in names})
+    if steps and missing:
+        raise CheckpointError(
+            f"after {steps} steps the optimizer has no moments of {', '.join(missing)}, so no run "
+            "could go on from this checkpoint. Every parameter of the model must be given to the "
+            "optimizer and get a gradient at each step."
+        )
+    return steps
 
 
 def _set_steps(inner: torch.optim.Optimizer, steps: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from reft_megatron.policy import Policy, join
-from reft_megatron.policy.families import find_architecture
+from reft_megatron.policy.families import Attention, Rope, find_architecture
 from tests.policy.scene import (
     LAYOUTS,
     ONE,
@@ -71,6 +73,30 @@ def test_the_value_head_is_uniform_within_torchs_bound(drawn):
     assert 0.9 * bound < abs(weight).max() <= bound
     assert weight.std() == pytest.approx(bound / 3**0.5, rel=0.15)
     assert abs(drawn["value_head.bias"][0]) <= bound
+
+
+def test_a_gated_weight_is_drawn_once(alone, monkeypatch):
+    """Though its halves are two slices, of one drawing."""
+    drawn: list[str] = []
+
+    def count(seed: int, name: str) -> torch.Generator:
+        drawn.append(name)
+        return torch.Generator().manual_seed(len(drawn))
+
+    monkeypatch.setattr("reft_megatron.policy.initialise._generator", count)
+    gated = replace(
+        find_architecture("codellama-7b"), layers=2, hidden=96, ffn=64, vocab=VOCAB,
+        attention=Attention(heads=4, groups=2, size=24, qkv_bias=False, rope=Rope(theta=1e4)),
+    )  # fmt: skip
+    config = configure(ONE)
+    policy = Policy(config, alone, TOKENIZER, total_steps=None, architecture=gated)
+    assert len(drawn) == len(set(drawn))
+    assert sum("linear_fc1.weight" in name for name in drawn) == 2
+    (chunk,) = policy.chunks
+    gate, up = chunk.decoder.layers[0].mlp.linear_fc1.weight.detach().chunk(2)
+    assert gate.std() == pytest.approx(0.02, rel=0.05)
+    assert up.std() == pytest.approx(0.02, rel=0.05)
+    assert not torch.equal(gate, up)
 
 
 def test_layers_and_seeds_differ_and_padding_is_zero(drawn):
