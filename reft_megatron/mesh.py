@@ -1,17 +1,21 @@
 """The mesh: where this process stands among the others, as one frozen value.
 
-Owns ranks, process groups and the few collectives the layers above need. Knows nothing of
-Megatron: `policy.mesh` builds it. An axis of size 1 needs no process group, so `Mesh.single()`
-serves every test and tool that runs in one process.
+Owns ranks, process groups, the few collectives the layers above need, sharing work and failing as
+one. Knows nothing of Megatron: `policy.mesh` builds it. An axis of size 1 needs no process group,
+so `Mesh.single()` serves every test and tool that runs in one process.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+
+from reft_megatron.errors import ReftError
 
 __all__ = ["Axis", "Mesh"]
 
@@ -72,6 +76,44 @@ class Axis:
         box = [item]
         dist.broadcast_object_list(box, src=self.ranks[source], group=self.object_group)
         return cast(T, box[0])
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """A block that every rank enters: if it fails on one, all leave it with an exception.
+
+        An error of this package is raised on every rank, that of the first rank where there are
+        several. Any other is raised where it happened, and on the other ranks a ReftError that
+        names it. Ranks must not wait for each other inside the block.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Exception as error:  # whatever it is: the others wait to hear of it
+            failure = error
+        if failure is not None and self.size == 1:
+            raise failure
+        told = failure
+        if failure is not None and not isinstance(failure, ReftError):
+            told = ReftError(f"rank {self.rank}: {type(failure).__name__}: {failure}")
+        said = [error for error in self.gather_objects(told) if error is not None]
+        if failure is not None and told is not failure:
+            raise failure
+        if said:
+            raise said[0] from failure
+
+    def share(self, items: Sequence[T], nbytes: Callable[[T], int]) -> list[T]:
+        """This rank's run of `items`: about as many bytes as every other rank's.
+
+        Neighbours stay together because they often come from one file.
+        """
+        total = sum(map(nbytes, items))
+        mine, before = [], 0
+        for item in items:
+            middle = before + nbytes(item) / 2
+            if min(int(middle * self.size / max(total, 1)), self.size - 1) == self.rank:
+                mine.append(item)
+            before += nbytes(item)
+        return mine
 
     def barrier(self) -> None:
         """Wait until every rank of the axis has come here."""

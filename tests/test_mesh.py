@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from reft_megatron.config import ParallelConfig
+from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy import join
 
@@ -119,3 +120,64 @@ def test_every_axis_reduces_over_its_own_ranks(ranks, tensor, pipeline, groups, 
         assert main == (me == 0)
         assert writer == (me in writers)
         assert spokesman in writers
+
+
+# ---------------------------------------------------------------- work and failures are shared
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ranks_share_items_by_their_bytes(size: int):
+    sizes = [100, 1, 1, 1, 97, 40, 60, 0]
+    axes = [Axis(rank=rank, size=size, ranks=tuple(range(size))) for rank in range(size)]
+    shares = [axis.share(list(enumerate(sizes)), lambda item: item[1]) for axis in axes]
+    assert [item for share in shares for item in share] == list(enumerate(sizes))
+    assert [sum(nbytes for _, nbytes in share) for share in shares] == {
+        1: [300],
+        2: [103, 197],
+        3: [100, 100, 100],
+    }[size]
+
+
+def test_items_without_bytes_are_shared_too():
+    assert [Axis(rank=r, size=2, ranks=(0, 1)).share("ab", lambda _: 0) for r in (0, 1)] == [
+        ["a", "b"],
+        [],
+    ]
+    assert Axis().share([], lambda _: 1) == []
+
+
+def play_failures() -> list[tuple[str, str]]:
+    """What leaves a block in which some ranks of two failed, in three ways."""
+    world = join(ParallelConfig(), seed=0, timeout_s=300, threads=1).world
+    cases: list[dict[int, Exception]] = [
+        {},
+        {1: CheckpointError("no such folder")},
+        {0: CheckpointError("first"), 1: ConfigError("second")},
+        {1: KeyError("a bug")},
+    ]
+    seen = []
+    for case in cases:
+        try:
+            with world.together():
+                if world.rank in case:
+                    raise case[world.rank]
+            seen.append(("", ""))
+        except Exception as error:
+            seen.append((type(error).__name__, str(error)))
+    return seen
+
+
+@pytest.mark.megatron
+def test_what_fails_on_one_rank_fails_on_all(ranks):
+    first, second = ranks(2, play_failures)
+    assert (
+        first[:3]
+        == second[:3]
+        == [
+            ("", ""),
+            ("CheckpointError", "no such folder"),
+            ("CheckpointError", "first"),
+        ]
+    )
+    assert first[3] == ("ReftError", "rank 1: KeyError: 'a bug'")
+    assert second[3] == ("KeyError", "'a bug'")

@@ -15,9 +15,10 @@ from typing import Any
 
 from torch.distributed.checkpoint.api import CheckpointException
 
-from reft_megatron.errors import CheckpointError
+from reft_megatron.errors import CheckpointError, ReftError
 from reft_megatron.files import checksum, sync, write_whole
 from reft_megatron.mesh import Axis
+from reft_megatron.policy.torch_dist import failure_text, failures_of
 
 __all__ = ["MANIFEST", "Draft", "check_manifest"]
 
@@ -29,20 +30,24 @@ _KIND = "xxh3_128"
 class Draft:
     """A folder that every rank of `world` writes to, and that appears when it is published."""
 
-    def __init__(self, folder: Path, world: Axis) -> None:
+    def __init__(self, folder: Path, world: Axis, *, nbytes: int = 0) -> None:
         """Make `<folder>.partial`, removing one that a killed process left; every rank calls.
 
         Raises CheckpointError, on every rank, if the folder cannot be made, or is there and is not
-        empty.
+        empty, or if the disk has no room for `nbytes`.
         """
-        self._folder, self._world = folder, world
-        self.path = folder.with_name(folder.name + ".partial")
+        self._folder, self._world = folder.resolve(), world
+        self.path = self._folder.with_name(self._folder.name + ".partial")
         with self.step("begun"):
             if world.first:
+                folder = self._folder
                 if any(folder.iterdir()) if folder.is_dir() else folder.exists():
-                    raise CheckpointError(f"{folder} exists already")
+                    raise CheckpointError(f"{folder} exists already; choose another folder")
                 shutil.rmtree(self.path, ignore_errors=True)
                 self.path.mkdir(parents=True)
+                free = shutil.disk_usage(self.path).free
+                if nbytes > free:
+                    raise _DiskError(f"{nbytes} bytes are wanted and {free} are free in {folder}")
 
     def put(self, name: str, content: bytes) -> None:
         """Write a small file, in a folder of the draft where `name` says so; one rank calls."""
@@ -56,24 +61,17 @@ class Draft:
 
         What is raised is a CheckpointError that says the folder could not be `what`.
         """
-        failure, cause = "", None
         try:
-            yield
-        except CheckpointException as error:
-            # torch's, which every rank gets if one of them could not write its weights.
-            failure = ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
-        except CheckpointError as error:
-            failure = str(error).rstrip(".")
-        except Exception as error:  # whatever it is: the other ranks are waiting
-            failure, cause = f"rank {self._world.rank}: {error}", error
-        failures = [text for text in self._world.gather_objects(failure) if text]
-        if failures:
+            with self._world.together(), _told(self._world.rank):
+                yield
+        except ReftError as error:
             if self._world.first:
                 shutil.rmtree(self.path, ignore_errors=True)
+            advice = "; free disk space or choose another folder" * isinstance(error, _DiskError)
             raise CheckpointError(
-                f"the checkpoint could not be {what}: {failures[0]}. Earlier checkpoints are "
-                "untouched; free disk space or choose another folder."
-            ) from cause
+                f"the checkpoint could not be {what}: {str(error).rstrip('.')}. Earlier "
+                f"checkpoints are untouched{advice}."
+            ) from error
 
     def publish(self) -> None:
         """Checksum every file, write the manifest and rename; every rank calls.
@@ -107,31 +105,63 @@ def check_manifest(folder: Path, world: Axis, *, unread: tuple[str, ...] = ()) -
 
     Ranks share the reading. Names that begin with one of `unread` are not looked at.
     """
-    failure = ""
-    manifest: dict[str, list[Any]] = {}
+    with world.together():
+        manifest = _read_manifest(folder)
+        names = sorted(name for name in manifest if not name.startswith(unread))
+        for name in world.share(names, lambda name: manifest[name][0]):
+            try:
+                found = _digest(folder / name)
+            except FileNotFoundError:
+                raise CheckpointError(
+                    f"{folder} is damaged: {name} is missing. Use another checkpoint."
+                ) from None
+            except OSError as error:
+                raise CheckpointError(
+                    f"cannot read {folder / name}: {error.strerror}. Use another checkpoint."
+                ) from None
+            if found != manifest[name]:
+                raise CheckpointError(
+                    f"{folder} is damaged: {name} differs from its checksum. Use another one."
+                )
+
+
+def _read_manifest(folder: Path) -> dict[str, list[Any]]:
+    """[size, checksum] of every file by name."""
     try:
-        tree = json.loads((folder / MANIFEST).read_text())
-        manifest = tree["files"]
-        if tree.get("checksum") != _KIND:
-            failure = f"{folder} was written by a version with other checksums. Write it anew."
-            manifest = {}
-    except (OSError, ValueError, KeyError):
-        failure = (
+        tree = json.loads((folder / MANIFEST).read_text("utf-8"))
+        kind, files = tree["checksum"], {name: [*entry] for name, entry in tree["files"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise CheckpointError(
             f"{folder} is not a complete checkpoint: it has no readable {MANIFEST}. "
             "Point at a folder written by a finished save."
+        ) from None
+    if kind != _KIND:
+        raise CheckpointError(
+            f"{folder} was written by a version with other checksums. Write it anew."
         )
-    names = sorted(name for name in manifest if not name.startswith(unread))
-    for name in names[world.rank :: world.size]:
-        try:
-            if _digest(folder / name) != manifest[name]:
-                failure = f"{folder} is damaged: {name} differs from its checksum. Use another one."
-        except FileNotFoundError:
-            failure = f"{folder} is damaged: {name} is missing. Use another checkpoint."
-        except OSError as error:
-            failure = f"cannot read {folder / name}: {error.strerror}. Use another checkpoint."
-    failures = [text for text in world.gather_objects(failure) if text]
-    if failures:
-        raise CheckpointError(failures[0])
+    return files
+
+
+class _DiskError(CheckpointError):
+    """The disk refused something, and it may help to make room."""
+
+
+@contextlib.contextmanager
+def _told(rank: int) -> Iterator[None]:
+    """Any failure as a CheckpointError that names its kind and the ranks that met it."""
+    try:
+        yield
+    except ReftError:
+        raise
+    except (Exception, CheckpointException) as error:
+        disk = any(_of_disk(failure) for failure in failures_of(error, rank).values())
+        raise (_DiskError if disk else CheckpointError)(failure_text(error, rank)) from error
+
+
+def _of_disk(error: BaseException) -> bool:
+    # The names are in what torch's zip writer says of a full disk.
+    zipped = ("PytorchStreamWriter", "inline_container")
+    return isinstance(error, OSError) or any(name in str(error) for name in zipped)
 
 
 def _digest(path: Path) -> list[Any]:

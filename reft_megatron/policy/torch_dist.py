@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state_dic
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
 
-__all__ = ["Part", "check", "hold_room", "read", "write"]
+__all__ = ["Part", "check", "failure_text", "failures_of", "hold_room", "read", "write"]
 
 Part: TypeAlias = ShardedTensor | ShardedTensorFactory
 """A tensor of this rank and its place in the whole."""
@@ -79,7 +79,8 @@ def check(
     one of `optional` may be missing, those with one of `ignored` in them may be there. Every rank
     calls with what it wants.
     """
-    stored, failure = _stored(folder)
+    with mesh.world.together():
+        stored = _stored(folder)
     parts = list(nested_values(_built(wanted)))
     missing = {part.key for part in parts if part.key not in stored}
     shapes = {
@@ -87,12 +88,7 @@ def check(
         for part in parts
         if part.key in stored and not _fits(part, stored[part.key], rows)
     }
-    said = mesh.world.gather_objects(({part.key for part in parts}, missing, shapes, failure))
-    failures = [entry[3] for entry in said if entry[3]]
-    if failures:
-        raise CheckpointError(
-            f"cannot read the index of {folder}: {failures[0]}. Use another checkpoint."
-        )
+    said = mesh.world.gather_objects(({part.key for part in parts}, missing, shapes))
     known: set[str] = set().union(*(entry[0] for entry in said))
     faults = {
         "it lacks": {key for entry in said for key in entry[1] if not key.startswith(optional)},
@@ -115,21 +111,31 @@ def read(wanted: Mapping[str, Part], folder: Path, mesh: Mesh) -> dict[str, torc
 
     Raises CheckpointError, on every rank, if one of them could not read.
     """
-    failure = ""
-    found: dict[str, Any] = {}
-    try:
-        found = TorchDistLoadShardedStrategy().load(_built(wanted), folder)
-    except CheckpointException as error:
-        failure = ", ".join(f"rank {rank}: {e}" for rank, (e, _) in error.failures.items())
-    except (OSError, RuntimeError, CheckpointingException) as error:
-        failure = f"rank {mesh.world.rank}: {error}"
-    failures = [text for text in mesh.world.gather_objects(failure) if text]
-    if failures:
-        raise CheckpointError(f"cannot read {folder}: {failures[0]}. Use another checkpoint.")
+    with mesh.world.together():
+        try:
+            found: dict[str, Any] = TorchDistLoadShardedStrategy().load(_built(wanted), folder)
+        except (CheckpointException, OSError, RuntimeError, CheckpointingException) as error:
+            text = failure_text(error, mesh.world.rank)
+            raise CheckpointError(
+                f"cannot read {folder}: {text}. Use another checkpoint."
+            ) from None
     for name, part in wanted.items():
         if isinstance(part, ShardedTensorFactory):
             found[name] = part.merge_fn(found[name])
     return found
+
+
+def failures_of(error: BaseException, rank: int) -> dict[int, BaseException]:
+    """`error` of this `rank`, or those of every rank that failed where torch gathered them."""
+    if isinstance(error, CheckpointException):
+        return {rank: failure for rank, (failure, _) in error.failures.items()}
+    return {rank: error}
+
+
+def failure_text(error: BaseException, rank: int) -> str:
+    """Kind and text of `failures_of`."""
+    failures = failures_of(error, rank).items()
+    return ", ".join(f"rank {rank}: {type(e).__name__}: {e}" for rank, e in failures)
 
 
 class _InProcess(TorchDistSaveShardedStrategy):
@@ -169,13 +175,16 @@ def _built(parts: Mapping[str, Part]) -> dict[str, Any]:
     }
 
 
-def _stored(folder: Path) -> tuple[dict[str, tuple[int, ...]], str]:
-    """Shape of every tensor in `folder` by key; and what went wrong."""
+def _stored(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor in `folder` by key; CheckpointError if its index cannot be read."""
     try:
         found = dist_checkpointing.load_tensors_metadata(str(folder))
     except _BROKEN as error:
-        return {}, f"{type(error).__name__}: {error}"
-    return {key: tuple(tensor.global_shape) for key, tensor in found.items()}, ""
+        raise CheckpointError(
+            f"cannot read the index of {folder}: {type(error).__name__}: {error}. Use another "
+            "checkpoint."
+        ) from None
+    return {key: tuple(tensor.global_shape) for key, tensor in found.items()}
 
 
 def _fits(part: ShardedTensor, stored: tuple[int, ...], rows: int) -> bool:

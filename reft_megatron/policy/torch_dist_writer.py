@@ -77,25 +77,21 @@ def write(
     not), and share them by bytes: `read` is called for those of this rank in their order, makes one
     at a time, and none is held once it is written. `folder` must be new or empty, and making its
     files durable is left to the caller. CheckpointError, on every rank, if it cannot be written;
-    what `read` raises on one rank is raised there and is a CheckpointError on the others. The
-    folder then lacks its metadata.json, without which nothing reads it.
+    what `read` raises is raised as by `Axis.together`. The folder then lacks its metadata.json,
+    without which nothing reads it.
     """
     plan, metadata = _plan(pieces)
-    with _together(world), _told_of(folder):
+    with world.together(), _told_of(folder):
         if world.first:
             _begin(folder)
-    owners = _owners(pieces, world.size)
-    mine = [
-        (piece, item)
-        for piece, item, owner in zip(pieces, plan.items, owners, strict=True)
-        if owner == world.rank
-    ]
+    work = list(zip(pieces, plan.items, strict=True))
+    mine = world.share(work, lambda pair: pair[0].nbytes)
     written: list[WriteResult] = []
-    with _together(world), _told_of(folder):
+    with world.together(), _told_of(folder):
         if mine:
             written = _write_file(folder / f"__{world.rank}_0.distcp", mine, read)
     results = world.gather_objects(written)
-    with _together(world), _told_of(folder):
+    with world.together(), _told_of(folder):
         if world.first:
             torch.save({}, folder / COMMON_STATE_FNAME)
             FileSystemWriter(folder, sync_files=False).finish(metadata, results)
@@ -128,19 +124,6 @@ def _item(piece: Piece) -> WriteItem:
         size=torch.Size(piece.shape),
     )
     return WriteItem(MetadataIndex(piece.key, begin), WriteItemType.SHARD, tensor_data=data)
-
-
-def _owners(pieces: Sequence[Piece], count: int) -> Iterator[int]:
-    """Which of `count` ranks writes each piece: each a run of them, of about as many bytes.
-
-    Neighbours stay together because they often come from one file.
-    """
-    total = sum(piece.nbytes for piece in pieces)
-    before = 0
-    for piece in pieces:
-        middle = before + piece.nbytes / 2
-        yield min(int(middle * count / max(total, 1)), count - 1)
-        before += piece.nbytes
 
 
 def _begin(folder: Path) -> None:
@@ -222,20 +205,3 @@ def _told_of(folder: Path) -> Iterator[None]:
         raise CheckpointError(
             f"{folder} could not be written: {error}. Free disk space or choose another folder."
         ) from error
-
-
-@contextmanager
-def _together(world: Axis) -> Iterator[None]:
-    """Every rank leaves the block with an exception if one of them does."""
-    failure: Exception | None = None
-    try:
-        yield
-    except Exception as error:  # the others wait to hear of it, whatever it is
-        failure = error
-    bug = "" if isinstance(failure, CheckpointError) else f"{type(failure).__name__}: "
-    said = world.gather_objects(f"{bug}{failure}" if failure else "")
-    if failure is not None:
-        raise failure
-    for rank, text in enumerate(said):
-        if text:
-            raise CheckpointError(f"rank {rank}: {text}")

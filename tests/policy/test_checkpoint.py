@@ -250,8 +250,8 @@ def test_an_existing_checkpoint_is_never_overwritten(saved: Path):
         open_other(ONE).save(saved, extra={})
     partial = saved.with_name("ckpt.partial")
     assert str(caught.value) == (
-        f"the checkpoint could not be begun: {saved} exists already. Earlier checkpoints are "
-        "untouched; free disk space or choose another folder."
+        f"the checkpoint could not be begun: {saved} exists already; choose another folder. "
+        "Earlier checkpoints are untouched."
     )
     assert snapshot(saved) == before
     assert not partial.exists()
@@ -320,9 +320,9 @@ def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path
     assert (
         ranks(2, play_no_folder, LAYOUTS["tp2"], place)
         == [
-            f"the checkpoint could not be begun: rank 0: [Errno 20] Not a directory: "
-            f"'{place}.partial'. Earlier checkpoints are untouched; free disk space or choose "
-            "another folder."
+            "the checkpoint could not be begun: rank 0: NotADirectoryError: [Errno 20] Not a "
+            f"directory: '{place}.partial'. Earlier checkpoints are untouched; free disk space or "
+            "choose another folder."
         ]
         * 2
     )

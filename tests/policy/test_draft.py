@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,17 @@ from reft_megatron.policy.draft import Draft, check_manifest
 
 
 def write(folder: Path) -> None:
+    assert not folder.exists()
+    write_into(folder)
+
+
+def write_into(folder: Path) -> None:
+    """Publish it where nothing is, or an empty folder."""
     draft = Draft(folder, Axis())
     with draft.step("written"):
         draft.put("a.txt", b"one")
         draft.put("inner/b.txt", b"two")
-    assert not folder.exists()
+    assert not (folder / "a.txt").exists()
     draft.publish()
 
 
@@ -35,6 +42,8 @@ def test_a_published_folder_is_whole_and_says_so(tmp_path: Path):
         (lambda folder: (folder / "a.txt").write_text("onf"), "a.txt differs from its checksum"),
         (lambda folder: (folder / "a.txt").unlink(), "a.txt is missing"),
         (lambda folder: (folder / "manifest.json").unlink(), "is not a complete checkpoint"),
+        (lambda folder: (folder / "manifest.json").write_text("[1]"), "has no readable manifest"),
+        (lambda folder: (folder / "manifest.json").write_text("{}"), "has no readable manifest"),
     ],
 )
 def test_damage_is_found(tmp_path: Path, damage, told: str):
@@ -44,14 +53,45 @@ def test_damage_is_found(tmp_path: Path, damage, told: str):
         check_manifest(tmp_path / "ckpt", Axis())
 
 
-@pytest.mark.parametrize("error", [OSError("no room"), KeyError("a bug"), CheckpointError("bad.")])
-def test_a_failed_step_leaves_nothing(tmp_path: Path, error: Exception):
+ADVICE = "; free disk space or choose another folder"
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "advice"),
+    [
+        (OSError(28, "no room"), "rank 0: OSError: [Errno 28] no room", ADVICE),
+        (KeyError("a bug"), "rank 0: KeyError: 'a bug'", ""),
+        (CheckpointError("bad."), "bad", ""),
+    ],
+)
+def test_a_failed_step_leaves_nothing(tmp_path: Path, error: Exception, told: str, advice: str):
     draft = Draft(tmp_path / "ckpt", Axis())
     draft.put("a.txt", b"one")
-    wanted = pytest.raises(CheckpointError, match=r"could not be written: .*; free disk space")
-    with wanted, draft.step("written"):
+    with pytest.raises(CheckpointError) as caught, draft.step("written"):
         raise error
+    assert str(caught.value) == (
+        f"the checkpoint could not be written: {told}. Earlier checkpoints are untouched{advice}."
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_at_once(tmp_path: Path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=300)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    Draft(tmp_path / "small", Axis(), nbytes=300)
+    with pytest.raises(CheckpointError) as caught:
+        Draft(tmp_path / "ckpt", Axis(), nbytes=301)
+    assert str(caught.value) == (
+        "the checkpoint could not be begun: 301 bytes are wanted and 300 are free in "
+        f"{tmp_path / 'ckpt'}. Earlier checkpoints are untouched{ADVICE}."
+    )
+
+
+def test_the_folder_one_stands_in_has_a_name_too(tmp_path: Path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_into(Path("."))
+    check_manifest(tmp_path / "here", Axis())
 
 
 def test_what_is_there_is_not_replaced_and_what_was_half_written_is(tmp_path: Path):

@@ -217,7 +217,7 @@ def test_what_fails_on_one_rank_is_told_on_every_rank(ranks, tmp_path: Path, whe
     new = tmp_path / "new"
     told = ranks(2, play_failing, tmp_path, where, "bug")
     assert told[where] == "KeyError: 'a bug'"
-    assert told[1 - where] == f"CheckpointError: rank {where}: KeyError: 'a bug'"
+    assert told[1 - where] == f"ReftError: rank {where}: KeyError: 'a bug'"
     assert "metadata.json" not in {path.name for path in new.iterdir()}
     for path in new.iterdir():
         path.unlink()
@@ -226,8 +226,7 @@ def test_what_fails_on_one_rank_is_told_on_every_rank(ranks, tmp_path: Path, whe
         f"{new} could not be written: [Errno 27] File too large. Free disk space or choose "
         "another folder."
     )
-    assert told[where] == f"CheckpointError: {full}"
-    assert told[1 - where] == f"CheckpointError: rank {where}: {full}"
+    assert told == [f"CheckpointError: {full}"] * 2
     assert refusal(new) == f"{new} has no metadata.json, {POINT}"
 
 
@@ -239,4 +238,4 @@ def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path
         f"{tmp_path / 'file' / 'new'} could not be written: [Errno 20] Not a directory: "
         f"'{tmp_path / 'file' / 'new'}'. Free disk space or choose another folder."
     )
-    assert told == [f"CheckpointError: {full}", f"CheckpointError: rank 0: {full}"]
+    assert told == [f"CheckpointError: {full}"] * 2

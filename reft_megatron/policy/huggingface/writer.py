@@ -6,14 +6,12 @@ rank, and have the folder published (see `policy.draft`) when it is whole.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 import torch
 
-from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.draft import MANIFEST, Draft
 from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
@@ -56,7 +54,7 @@ class WeightWriter:
         for name, info in tensors.items():
             if info.dtype not in WEIGHT_DTYPES:
                 raise ValueError(f"tensor {name} is {info.dtype}, which no weight may be")
-        self._folder = folder.resolve()
+        self._folder = folder
         self._world = world or Axis()
         self._tensors = tensors
         self._shards = {shard.file: shard for shard in plan_shards(tensors, shard_bytes)}
@@ -67,10 +65,12 @@ class WeightWriter:
 
     def __enter__(self) -> WeightWriter:
         """Allocate all files; CheckpointError if the folder is taken or the disk has no room."""
-        self._draft = Draft(self._folder, self._world)
+        wanted = sum(shard.size for shard in self._shards.values())
+        self._draft = Draft(self._folder, self._world, nbytes=wanted)
         with self._draft.step("begun"):
             if self._world.first:
-                self._allocate()
+                for file, shard in self._shards.items():
+                    allocate(self._draft.path / file, shard)
         return self
 
     def __exit__(
@@ -114,20 +114,6 @@ class WeightWriter:
             if self._world.first:
                 self._put(files)
         self._draft.publish()
-
-    def _allocate(self) -> None:
-        """Take all the room that is wanted; CheckpointError if there is less."""
-        wanted = sum(shard.size for shard in self._shards.values())
-        free = shutil.disk_usage(self._draft.path).free
-        try:
-            if wanted > free:
-                raise OSError("the disk is too small")
-            for file, shard in self._shards.items():
-                allocate(self._draft.path / file, shard)
-        except OSError as error:
-            raise CheckpointError(
-                f"{wanted} bytes are wanted and {free} are free: {error}"
-            ) from error
 
     def _close(self) -> None:
         while self._files:
