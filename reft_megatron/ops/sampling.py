@@ -10,6 +10,7 @@ unless top-k or top-p ask for a global view.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,8 @@ class Sampling:
     """Keep the k likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     """Keep the smallest set of tokens with this probability mass."""
+    min_p: float = 0.0
+    """Keep tokens at least this likely relative to the likeliest; 0 keeps all."""
     seed: int = 0
     """Seed of the run's sampling."""
 
@@ -54,6 +57,11 @@ def choose(
     """
     if not sampling.greedy:
         logits = logits / sampling.temperature
+        if sampling.min_p:
+            # p_i >= min_p * p_max, in logits; it needs no more than the maximum over all ranks.
+            best = shard.max(logits.max(dim=-1).values)
+            far = logits < best[:, None] + math.log(sampling.min_p)
+            logits = logits.masked_fill(far, -torch.inf)
         if sampling.top_k or sampling.top_p < 1:
             logits = _filtered(logits, sampling, shard)
     log_sum = _log_sum_exp(logits, shard)

@@ -1,13 +1,14 @@
 """From problems to judged completions: the glue of generation and reward.
 
-Owns tokenising prompts (a problem with an over-long one is left out, never cut), sharing problems
-over data ranks, and judging on the one rank of a replica that speaks for it.
+Owns tokenising prompts (a problem with an over-long one is left out, never cut), asking for just
+the samples that are not known already, and where a response is over.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,11 +21,11 @@ from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
 from reft_megatron.policy.families import Architecture
+from reft_megatron.recipes.judging import Bench, Hearing
 from reft_megatron.recipes.room import room_of
-from reft_megatron.rewards import Judge, reward
 from reft_megatron.tasks.task import Task
 from reft_megatron.tokenizer import Tokenizer
-from reft_megatron.types import Completion, Problem, Prompt, Reason, Rollout, Verdict
+from reft_megatron.types import Completion, Problem, Prompt, Rollout
 
 __all__ = ["Answerer", "Answers"]
 
@@ -40,7 +41,7 @@ class Answers:
 
 
 class Answerer:
-    """Asks a policy problems and judges what it says; a context manager that owns the judge."""
+    """Asks a policy problems and has judged what it says; a context manager."""
 
     def __init__(
         self,
@@ -51,21 +52,19 @@ class Answerer:
         task: Task,
         tokenizer: Tokenizer,
     ) -> None:
-        """Start judging workers on the ranks that speak for a replica."""
+        """Judging happens on the ranks that speak for a replica."""
         self._architecture = architecture
         self._config, self._mesh, self._task, self._tokenizer = config, mesh, task, tokenizer
-        self._judge: Judge | None = None
-        if mesh.writer:
-            self._judge = Judge(
-                form=task.form, kind=task.kind, config=config.rewards, parity=task.parity
-            )
+        self._bench = Bench(config, task=task, tokenizer=tokenizer) if mesh.writer else None
+        # Few tokens break a line, and only there can a program be over.
+        self._breaks = functools.cache(lambda token: "\n" in tokenizer.decode([token]))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._judge is not None:
-            self._judge.close()
+        if self._bench is not None:
+            self._bench.close()
 
     def sampling(self, seed: int) -> Sampling:
         """The configured sampling under `seed`."""
@@ -74,6 +73,7 @@ class Answerer:
             temperature=settings.temperature,
             top_k=settings.top_k,
             top_p=settings.top_p,
+            min_p=settings.min_p,
             seed=seed,
         )
 
@@ -102,7 +102,7 @@ class Answerer:
             )
         return kept
 
-    def complete(
+    def ask(
         self,
         policy: Policy,
         problems: Sequence[Problem],
@@ -110,46 +110,50 @@ class Answerer:
         samples: int,
         sampling: Sampling,
         advance: Callable[[int], None],
-    ) -> list[Completion]:
-        """Completions of this replica's share of `problems`.
+        known: Sequence[Rollout] = (),
+        keep: Callable[[Sequence[Rollout]], None] = lambda rollouts: None,
+    ) -> Hearing | None:
+        """Have the policy answer `problems`, and judge what this replica answers meanwhile.
 
-        A problem that `problems` holds twice is sampled anew the second time. `advance` is told of
-        the tokens of this replica as they come, and of all others' at the end.
+        A problem that `problems` holds twice is sampled anew the second time. What is `known`
+        (the same on every rank) is not asked again. `advance` is told of the tokens of this replica
+        as they come, and of all others' at the end; `keep` of judged rollouts, on another thread.
+        The hearing is None except on the replica's writer.
         """
-        data = self._mesh.data
-        prompts = self._prompts(problems, samples)
-        completions = policy.generate(
-            prompts,
-            sampling=sampling,
-            on_finish=lambda completion: advance(len(completion.token_ids)),
-        )
-        tokens = sum(len(completion.token_ids) for completion in completions)
-        everywhere = data.sum(torch.tensor(tokens, device=self._mesh.device))
-        advance(int(everywhere) - tokens)
-        return completions
+        hearing = None
+        if self._bench is not None:
+            hearing = Hearing(
+                self._bench, problems, version=policy.version, seed=sampling.seed, keep=keep
+            )
+        tokens = 0
 
-    def judge(
-        self,
-        completions: Sequence[Completion],
-        problems: Sequence[Problem],
-        *,
-        version: int,
-        seed: int,
-    ) -> Answers:
-        """Verdicts and rewards of this replica's completions; every rank calls.
+        def finish(completion: Completion) -> None:
+            nonlocal tokens
+            tokens += len(completion.token_ids)
+            advance(len(completion.token_ids))
+            if hearing is not None:
+                hearing.add(completion)
+
+        have = {(r.completion.problem_id, r.completion.sample) for r in known}
+        prompts = self._prompts(problems, samples, have)
+        policy.generate(prompts, sampling=sampling, over=self._over, on_finish=finish)
+        everywhere = self._mesh.data.sum(torch.tensor(tokens, device=self._mesh.device))
+        advance(int(everywhere) - tokens)
+        return hearing
+
+    def answers(self, hearing: Hearing | None) -> Answers:
+        """What came of `ask`; waits for the last verdicts, and every rank calls.
 
         Raises TrainingError on every rank if too many completions could not be judged.
         """
-        rollouts = None
-        if self._judge is not None:
-            rollouts = self._rollouts(
-                self._judge, completions, problems, version=version, seed=seed
-            )
-        mine = (0, 0) if rollouts is None else (len(completions), len(completions) - len(rollouts))
+        rollouts, mine = None, (0, 0)
+        if hearing is not None:
+            rollouts = hearing.rollouts()
+            mine = hearing.count, hearing.count - len(rollouts)
         counts = self._mesh.world.gather_objects(mine)
         asked, faults = (sum(column) for column in zip(*counts, strict=True))
         limit = self._config.rewards.max_fault_fraction
-        if faults > limit * asked or faults == asked:
+        if faults > limit * asked or 0 < faults == asked:
             raise TrainingError(
                 f"{faults} of {asked} completions could not be judged, more than "
                 f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: "
@@ -157,48 +161,27 @@ class Answerer:
             )
         return Answers(rollouts=rollouts, faults=faults)
 
+    def _over(self, problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
+        """True if a response is over though no end-of-sequence token came."""
+        return (
+            self._config.generate.stop_at_solution
+            and self._breaks(tokens[-1])
+            and self._task.over(self._tokenizer.decode(list(tokens)))
+        )
+
     def _prompt(self, problem: Problem, samples: Sequence[int] = (0,)) -> Prompt:
         ids = np.array(self._tokenizer.encode(self._task.prompt_text(problem)), np.int32)
         return Prompt(problem_id=problem.id, token_ids=ids, samples=tuple(samples))
 
-    def _prompts(self, problems: Sequence[Problem], samples: int) -> list[Prompt]:
+    def _prompts(
+        self, problems: Sequence[Problem], samples: int, have: Collection[tuple[str, int]] = ()
+    ) -> list[Prompt]:
         """Prompts in which no two samples of a problem have the same number."""
         before: Counter[str] = Counter()
         prompts = []
         for problem in problems:
             first = before[problem.id] * samples
-            prompts.append(self._prompt(problem, range(first, first + samples)))
+            wanted = [s for s in range(first, first + samples) if (problem.id, s) not in have]
+            prompts.append(self._prompt(problem, wanted))
             before[problem.id] += 1
         return prompts
-
-    def _rollouts(
-        self,
-        judge: Judge,
-        completions: Sequence[Completion],
-        problems: Sequence[Problem],
-        *,
-        version: int,
-        seed: int,
-    ) -> list[Rollout]:
-        by_id = {problem.id: problem for problem in problems}
-        asked = [by_id[completion.problem_id] for completion in completions]
-        texts = [self._tokenizer.decode(c.token_ids.tolist()) for c in completions]
-        pairs = zip(asked, texts, strict=True)
-        verdicts = judge.judge([(self._task.answer_text(p, text), p.answer) for p, text in pairs])
-        return [
-            Rollout(
-                completion=completion,
-                text=text,
-                verdict=verdict,
-                reward=self._reward(completion, verdict, judge.partial),
-                policy_version=version,
-                seed=seed,
-            )
-            for completion, text, verdict in zip(completions, texts, verdicts, strict=True)
-            if verdict.reason is not Reason.EXECUTOR_FAULT
-        ]
-
-    def _reward(self, completion: Completion, verdict: Verdict, partial: float) -> float:
-        if not completion.finished and self._config.ppo.truncated_reward == "zero":
-            return 0.0
-        return reward(verdict, partial=partial)

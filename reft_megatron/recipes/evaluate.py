@@ -85,10 +85,10 @@ def _ask(
     answerer = session.answerer
     asked = answerer.fitting(problems)
     with session.log.phase("evaluate", None, "tokens") as phase:
-        completions = answerer.complete(
+        hearing = answerer.ask(
             policy, asked, samples=samples, sampling=sampling, advance=phase.advance
         )
-        answers = answerer.judge(completions, asked, version=policy.version, seed=sampling.seed)
+        answers = answerer.answers(hearing)
     parts = session.mesh.world.gather_objects(answers.rollouts or [])
     rollouts = [rollout for part in parts for rollout in part]
     return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))

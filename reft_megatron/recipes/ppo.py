@@ -94,16 +94,16 @@ def iterate(
     # 1. Take the next problems.
     batch = take(problems, start=(iteration - 1) * size, count=size, seed=seed)
 
-    # 2. Let the policy answer them.
+    # 2. Let the policy answer them; the programs of finished answers are run meanwhile.
     samples = config.ppo.samples_per_problem
     with log.phase("generate", None, "tokens") as phase:
-        completions = answerer.complete(
+        hearing = answerer.ask(
             policy, batch, samples=samples, sampling=sampling, advance=phase.advance
         )
 
-    # 3. Run the programs; every completion gets a verdict and a reward.
+    # 3. Wait for the last programs; every completion gets a verdict and a reward.
     with log.phase("reward", None, "completions"):
-        answers = answerer.judge(completions, batch, version=policy.version, seed=sampling.seed)
+        answers = answerer.answers(hearing)
 
     # 4. Keep the rollouts, on disk and spread over the ranks.
     if answers.rollouts is not None:
@@ -151,11 +151,13 @@ def _update(
 
 def _check_sampling(config: Config) -> None:
     """ConfigError unless samples come from the policy that is scored and trained."""
-    asked = (config.generate.temperature, config.generate.top_k, config.generate.top_p)
-    if asked != (1.0, 0, 1.0):
+    sampling = config.generate
+    asked = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
+    if asked != (1.0, 0, 1.0, 0.0):
         raise ConfigError(
-            "PPO trains the policy it samples from: set generate.temperature=1, generate.top_k=0 "
-            f"and generate.top_p=1, saw {asked[0]:g}, {asked[1]} and {asked[2]:g}."
+            "PPO trains the policy it samples from: set generate.temperature=1, generate.top_k=0, "
+            f"generate.top_p=1 and generate.min_p=0, saw {asked[0]:g}, {asked[1]}, {asked[2]:g} "
+            f"and {asked[3]:g}."
         )
 
 

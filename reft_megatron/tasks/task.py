@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reft_megatron.errors import DataError
 from reft_megatron.tasks import prompts
+from reft_megatron.tasks.ending import returned
 from reft_megatron.tasks.prompts import Parity
 from reft_megatron.types import AnswerKind, Form, Problem
 
@@ -62,3 +63,10 @@ class Task:
     def answer_text(self, problem: Problem, completion: str) -> str:
         """What the judge reads of a problem's `completion`, with the prompt's part of it."""
         return prompts.answer_text(problem, completion, form=self.form, parity=self.parity)
+
+    def over(self, completion: str) -> bool:
+        """True if nothing can change the answer of `completion` any more: its program returned.
+
+        Never under parity `reference`, whose code generates up to the end-of-sequence token.
+        """
+        return self.form == "program" and self.parity == "correct" and returned(completion)

@@ -68,6 +68,16 @@ def test_top_k_and_top_p_are_those_of_a_plain_reference(top_k: int, top_p: float
     torch.testing.assert_close(logprobs, wanted.log()[tokens])
 
 
+@pytest.mark.parametrize("min_p", [0.001, 0.2, 0.5, 1.0])
+def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(min_p: float):
+    tokens, logprobs = draw(20_000, Sampling(min_p=min_p))
+    wanted = LOGITS.softmax(-1)
+    wanted = torch.where(wanted >= min_p * wanted.max(), wanted, 0)
+    wanted = wanted / wanted.sum()
+    assert chi_square(tokens, wanted) < CHI_SQUARE_9
+    torch.testing.assert_close(logprobs, wanted.log()[tokens])
+
+
 def test_greedy_is_the_likeliest_token_and_ignores_the_rest():
     sampling = Sampling(greedy=True, temperature=5.0, top_k=1, top_p=0.1)
     tokens, logprobs = draw(3, sampling)
@@ -101,6 +111,7 @@ RULES = (
     Sampling(temperature=0.7),
     Sampling(top_k=5),
     Sampling(top_p=0.8),
+    Sampling(min_p=0.1),
     Sampling(greedy=True),
 )
 

@@ -17,6 +17,7 @@ from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.recipes.answering import Answerer, Answers
+from reft_megatron.recipes.judging import Hearing
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
 from reft_megatron.types import Completion, Reason
@@ -63,33 +64,53 @@ def configure(tokenizer_path: Path, *overrides: str) -> Config:
 def judge(answerer: Answerer, *programs: str, finished: bool = True) -> Answers:
     """What it says of these programs, answers to the first training problems."""
     problems = load_task(load_config(None, ["task.train_size=4"]).task).train[: len(programs)]
-    completions = [
-        Completion(
-            problem_id=problem.id,
-            sample=0,
-            prompt_ids=np.zeros(1, np.int32),
-            token_ids=np.array(
-                answerer._tokenizer.encode_continuation(program.format(answer=problem.answer)),
-                np.int32,
-            ),
-            logprobs=np.zeros(1, np.float32),
-            finished=finished,
+    hearing = Hearing(answerer._bench, problems, version=5, seed=9)
+    for problem, program in zip(problems, programs, strict=True):
+        text = program.format(answer=problem.answer)
+        hearing.add(
+            Completion(
+                problem_id=problem.id,
+                sample=0,
+                prompt_ids=np.zeros(1, np.int32),
+                token_ids=np.array(answerer._tokenizer.encode_continuation(text), np.int32),
+                logprobs=np.zeros(1, np.float32),
+                finished=finished,
+            )
         )
-        for problem, program in zip(problems, programs, strict=True)
-    ]
-    return answerer.judge(completions, problems, version=5, seed=9)
+    return answerer.answers(hearing)
 
 
 def test_a_problem_asked_twice_is_sampled_anew(opened: Open) -> None:
     answerer = opened()
     one, two = load_task(load_config(None, ["task.train_size=4"]).task).train[:2]
-    prompts = answerer._prompts([one, two, one, one], samples=3)
+    prompts = answerer._prompts([one, two, one, one], 3)
     assert [(p.problem_id, p.samples) for p in prompts] == [
         (one.id, (0, 1, 2)),
         (two.id, (0, 1, 2)),
         (one.id, (3, 4, 5)),
         (one.id, (6, 7, 8)),
     ]
+
+
+def test_what_is_known_is_not_asked_again(opened: Open) -> None:
+    answerer = opened()
+    one, two = load_task(load_config(None, ["task.train_size=4"]).task).train[:2]
+    have = {(one.id, 1), (one.id, 5), (two.id, 0), (two.id, 1), (two.id, 2)}
+    prompts = answerer._prompts([one, two, one], 3, have)
+    assert [(p.problem_id, p.samples) for p in prompts] == [
+        (one.id, (0, 2)),
+        (two.id, ()),
+        (one.id, (3, 4)),
+    ]
+
+
+def test_a_program_that_has_returned_is_over(opened: Open) -> None:
+    text = "    x = 4\n    return x\n"
+    tokens = opened()._tokenizer.encode_continuation(text)
+    ends = [n for n in range(1, len(tokens) + 1) if opened()._over("a_1", 0, tokens[:n])]
+    assert ends == [len(tokens)]
+    for setting in ("generate.stop_at_solution=false", "task.parity=reference"):
+        assert not opened(setting)._over("a_1", 0, tokens), setting
 
 
 def test_rewards_follow_verdicts(opened: Open) -> None:
