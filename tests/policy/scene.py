@@ -304,6 +304,17 @@ def scores_by_problem(
     }
 
 
+def classes_by_problem(
+    policy: Policy, *, packed: bool = True, max_tokens: int = 260
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The reranker's two scores of this data rank's rollouts; empty before the last stage."""
+    buffer = _buffer(policy, max_tokens=max_tokens)
+    multiple = policy.mesh.tensor.size
+    rows = policy.classify(buffer.micro_batches((), packed=packed, length_multiple=multiple))
+    names = _kept(policy, buffer) if policy.mesh.pipeline.last else []
+    return {name: row.numpy() for name, row in zip(names, rows, strict=True)}
+
+
 def _buffer(policy: Policy, *, max_tokens: int) -> RolloutBuffer:
     mesh = policy.mesh
     buffer = RolloutBuffer(mesh, pad_id=PAD)

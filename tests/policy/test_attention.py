@@ -1,8 +1,9 @@
-"""Attention over packed rows is attention over each sequence by itself."""
+"""Attention over packed rows is attention over each sequence by itself, windows included."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,18 +23,20 @@ from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.model import _transformer_config
 
 HEADS, SIZE = 4, 8
-PART = Part(layer=1, window=0)
 LENGTHS = (5, 1, 9, 3)
+WINDOWS = pytest.mark.parametrize("window", [0, 1, 3, 8, 9, 100])
+"""None, itself alone, some, one less than the longest sequence, all of it, more."""
 
 
-def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def plain(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     """Causal attention of one sequence, [S, N, D], in plain sums; groups of heads share a key."""
     share = q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(share, dim=1) for x in (k, v))
     out = torch.zeros_like(q)
     for position in range(len(q)):
-        scores = torch.einsum("nd,snd->sn", q[position], k[: position + 1]) / math.sqrt(SIZE)
-        out[position] = torch.einsum("sn,snd->nd", scores.softmax(0), v[: position + 1])
+        seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
+        scores = torch.einsum("nd,snd->sn", q[position], k[seen]) / math.sqrt(SIZE)
+        out[position] = torch.einsum("sn,snd->nd", scores.softmax(0), v[seen])
     return out
 
 
@@ -46,17 +49,18 @@ def draw(positions: int, rows: int, groups: int = HEADS) -> tuple[Tensor, Tensor
     )
 
 
+@WINDOWS
 @pytest.mark.parametrize("groups", [HEADS, 2], ids=["own keys", "grouped keys"])
 @pytest.mark.parametrize("tail", [0, 4])
-def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
+def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int, window: int):
     qkv = draw(sum(LENGTHS) + tail, 1, groups)
     layout = Packed(LENGTHS, sum(LENGTHS) + tail, torch.device("cpu"))
-    out = layout.attend(*qkv, part=PART, dropout=0.0)
+    out = layout.attend(*qkv, part=Part(layer=1, window=window), dropout=0.0)
     assert out.shape == qkv[0].shape
     begin = 0
     for length in LENGTHS:
         span = slice(begin, begin + length)
-        torch.testing.assert_close(out[span, 0], plain(*(x[span, 0] for x in qkv)))
+        torch.testing.assert_close(out[span, 0], plain(*(x[span, 0] for x in qkv), window))
         begin += length
     # The gradient of one sequence touches no other.
     out[5:6].sum().backward()
@@ -64,17 +68,19 @@ def test_packed_rows_attend_inside_each_sequence(tail: int, groups: int):
     assert qkv[2].grad[5].any()
 
 
+@WINDOWS
 @pytest.mark.parametrize("groups", [HEADS, 2], ids=["own keys", "grouped keys"])
-def test_rectangles_attend_inside_each_row(groups: int):
+def test_rectangles_attend_inside_each_row(groups: int, window: int):
     qkv = draw(9, len(LENGTHS), groups)
-    out = Rectangle().attend(*qkv, part=PART, dropout=0.0)
+    out = Rectangle().attend(*qkv, part=Part(layer=1, window=window), dropout=0.0)
     for row, length in enumerate(LENGTHS):
-        wanted = plain(*(x[:length, row] for x in qkv))
+        wanted = plain(*(x[:length, row] for x in qkv), window)
         torch.testing.assert_close(out[:length, row], wanted)
 
 
-def config(dropout: float = 0.0):
+def config(dropout: float = 0.0, **changes: int):
     tiny = find_architecture("galactica-tiny")
+    tiny = replace(tiny, attention=replace(tiny.attention, **changes))
     return _transformer_config(tiny, ModelConfig(dropout=dropout), ParallelConfig())
 
 
@@ -92,6 +98,21 @@ def test_only_causal_self_attention_is_served(mask: AttnMaskType, kind: str):
         CoreAttention(config=config(), layer_number=1, attn_mask_type=mask, attention_type=kind)
 
 
+def test_the_first_layers_may_have_no_window():
+    """`window_from` counts layers from 0, Megatron from 1."""
+    qkv = draw(9, 2)
+    for number, window in ((1, 0), (2, 0), (3, 4), (4, 4)):
+        core = CoreAttention(
+            config=config(window=4, window_from=2),
+            layer_number=number,
+            attn_mask_type=AttnMaskType.causal,
+            attention_type="self",
+        )
+        wanted = torch.stack([plain(*(x[:, row] for x in qkv), window) for row in range(2)], dim=1)
+        found = core(*qkv, None, attention_bias=where())
+        torch.testing.assert_close(found, wanted.flatten(2))
+
+
 @pytest.mark.usefixtures("alone")
 def test_dropout_drops_in_training_only():
     core = CoreAttention(
@@ -101,7 +122,7 @@ def test_dropout_drops_in_training_only():
         attention_type="self",
     )
     qkv = draw(9, 2)
-    wanted = Rectangle().attend(*qkv, part=PART, dropout=0.0).flatten(2)
+    wanted = Rectangle().attend(*qkv, part=Part(layer=1, window=0), dropout=0.0).flatten(2)
     runs = [core.train()(*qkv, None, attention_bias=where()) for _ in range(2)]
     assert not torch.allclose(runs[0], wanted)
     assert not torch.allclose(runs[0], runs[1])
