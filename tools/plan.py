@@ -21,6 +21,7 @@ from reft_megatron.errors import ConfigError, ReftError
 from reft_megatron.policy import architecture_of
 from reft_megatron.policy.plan import (
     ASSUMPTIONS,
+    DOCUMENT_TOKENS,
     GPUS,
     JOBS,
     KEPT_BACK,
@@ -55,22 +56,28 @@ What is asked is what the trainer is asked, with the same settings. Those that c
   generate.max_prompt_tokens=512 generate.max_new_tokens=400     their sum is --length
   ppo.batch_size=32 ppo.samples_per_problem=1   or --batch, problems of one step
   ppo.kl_coef=0                                 no reference model
-  generate.slots=64                             sequences decoded at once, rows of the cache
+  generate.slots=64                             sequences decoded at once, rows of the cache; fewer
+                                                where a data rank is asked for less
+  task.dev_size=200                             dev problems; with 0 sft generates nothing
   optimizer.micro_batch_tokens=4096             tokens of a packed micro-batch
 
-Columns, in GB (10^9 bytes) of the rank that needs most:
+Columns, in GB (10^9 bytes) of the rank that needs most; SP is sequence parallelism, on wherever
+TP > 1:
   weights, grads, Adam, ref.   there all the time: the model, fp32 gradients, fp32 masters and
                                moments, the frozen model that KL is measured against
   activ., layer, logits        there in the update: what is kept for the backward passes of the
                                micro-batches in flight; for a moment the layer at hand, or
                                fp32 logits of a chunk of tokens, whichever is larger
-  cache, prefill               there in generation: keys and values; prompts being read
+  cache, prefill               there in generation: keys and values; one step's tokens, prompts
+                               being read among them, in one layer, or the logits drawn from
   total                        the first four, and the larger of update and generation
   free                         of the memory less {KEPT_BACK:.0%} for CUDA, NCCL and fragmentation
 and in seconds of one step: generate, score (with the reference), update.
-Sequence parallelism is on wherever TP > 1.
 
-Memory is held to measurements in tests; times are a roofline that ranks layouts:
+Sequences are as long as settings allow: a prompt and a response (a gold solution is taken to be no
+longer than one); {DOCUMENT_TOKENS} tokens in pretrain. Memory is held to measurements on CPUs: what
+is there all the time to the byte, what is kept for backward passes within 5 %, peaks within 15 %.
+Times are a roofline that ranks layouts; none has been measured:
 {textwrap.indent(textwrap.fill(ASSUMPTIONS, 94), "  ")}
 """
 
@@ -133,6 +140,10 @@ def _check(options: argparse.Namespace) -> None:
         raise ConfigError(f"say what the GPUs are: --memory GB, or --gpu {'|'.join(GPUS)}.")
     if not options.model and not options.config:
         raise ConfigError("nothing says what the model is: give --model or --config.")
+    if options.length and options.recipe == "pretrain":
+        raise ConfigError(
+            f"pretrain takes no --length: its documents have up to {DOCUMENT_TOKENS} tokens."
+        )
     if options.batch and options.recipe == "evaluate":
         raise ConfigError(
             "evaluate takes no --batch: it asks all problems, generate.slots at a time."
@@ -193,6 +204,7 @@ def _asked(case: Case, gpu: Gpu, memory: float) -> dict[str, Any]:
         "precision": case.config.model.precision,
         "recompute": case.config.model.recompute,
         "reference": case.reference,
+        "length": case.length,
         "prompt": case.prompt,
         "response": case.response,
         "slots": case.config.generate.slots,
@@ -202,13 +214,17 @@ def _asked(case: Case, gpu: Gpu, memory: float) -> dict[str, Any]:
 
 def _page(asked: dict[str, Any], found: Search, trials: Sequence[Trial], *, rows: int) -> list[str]:
     reference = "with" if asked["reference"] else "without"
+    sequences = (
+        f"sequences of {asked['prompt']} + {asked['response']} tokens, {asked['slots']} slots"
+    )
+    if asked["recipe"] == "pretrain":
+        sequences = f"documents of up to {asked['length']} tokens"
     lines = [
         f"{asked['model']}, {asked['parameters'] / 1e9:.3g} billion weights; {asked['recipe']} "
         f"{reference} a reference model; {asked['precision']}, recompute {asked['recompute']}",
         f"{asked['gpus']} x {gigabytes(asked['memory'])} GB (peaks of an {asked['gpu']}), of which "
         f"{gigabytes(found.usable)} may be used",
-        f"sequences of {asked['prompt']} + {asked['response']} tokens, {asked['slots']} slots, "
-        f"micro-batches of {asked['micro_batch_tokens']} tokens",
+        f"{sequences}, micro-batches of {asked['micro_batch_tokens']} tokens",
     ]
     plans = found.fitting[:rows] or found.too_big[:1]
     table = text(plan_table(plans, usable=found.usable))

@@ -51,6 +51,11 @@ def test_layouts_that_fit_are_a_table(capsys):
     assert lines[10].startswith("Too big: ")
 
 
+def test_documents_of_pretraining_have_their_own_length(capsys):
+    lines = run(capsys, *GALACTICA, *EIGHT, "--recipe", "pretrain")
+    assert lines[2] == "documents of up to 256 tokens, micro-batches of 4096 tokens"
+
+
 def test_where_nothing_fits_it_says_what_is_too_big_and_what_would_fit(capsys):
     one = (*GALACTICA, "--gpus", "1", "--memory", "141")
     lines = run(capsys, *one, status=1)
@@ -58,8 +63,8 @@ def test_where_nothing_fits_it_says_what_is_too_big_and_what_would_fit(capsys):
     assert "1 x 141 GB (peaks of an H200 141GB), of which 134 may be used" in lines
     assert "Nothing fits. The smallest layout:" in lines
     assert "the largest item is the optimizer's state with 79.9 GB." in told
-    answers = {line[:36].strip(): line[36:].split() for line in lines[-10:]}
-    assert answers["ppo.kl_coef=0 (no reference model)"][1] == "no"
+    answers = {line[:48].strip(): line[48:].split() for line in lines[-10:]}
+    assert answers["ppo.kl_coef=0 (no KL penalty, so no reference)"][1] == "no"
     assert answers["all of these"][1] == "yes"
     assert answers["the recipe evaluate"][1] == "yes"
     # What it says would help does.
@@ -135,6 +140,10 @@ def test_a_hugging_face_folder_is_a_model(capsys, tmp_path: Path):
         ((*GALACTICA, *EIGHT, "--batch", "0"), "--batch must be 1 or more, saw 0."),
         ((*GALACTICA, *EIGHT, "--length", "0"), "--length must be 2 or more, saw 0."),
         ((*GALACTICA, *EIGHT, "--vocab", "0"), "--vocab must be 1 or more, saw 0."),
+        (
+            (*GALACTICA, *EIGHT, "--recipe", "pretrain", "--length", "900"),
+            "pretrain takes no --length: its documents have up to 256 tokens.",
+        ),
         (
             (*GALACTICA, *EIGHT, "--recipe", "evaluate", "--batch", "8"),
             "evaluate takes no --batch: it asks all problems, generate.slots at a time.",

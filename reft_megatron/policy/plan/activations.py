@@ -102,19 +102,21 @@ def logits_bytes(case: Case) -> int:
 
 
 def cache_bytes(case: Case) -> int:
-    """Keys and values of one layer in all slots."""
+    """Keys and values of one layer, for all that is generated and read at once."""
     _, key, _ = case.widths
-    room = case.prompt + case.response
-    return case.config.generate.slots * room * 2 * key * case.itemsize
+    rows = case.parallel.pipeline * (case.lane_rows + case.prefill_rows)
+    return rows * (case.prompt + case.response) * 2 * key * case.itemsize
 
 
 def prefill_bytes(case: Case) -> int:
-    """One layer's hidden states for a prompt in each slot; or logits to draw from, if larger."""
-    slots, e = case.config.generate.slots, case.itemsize
+    """One layer's hidden states of a step, which decodes a lane and reads prompts beside it; or
+    logits to draw from, if larger."""
+    e, rows = case.itemsize, case.lane_rows
+    read = min(case.config.generate.prefill_tokens, case.prefill_rows * case.prompt)
     query, key, inner = case.widths
     feed_forward = inner * (5 if case.architecture.gated else 2)
     states = 4 * case.architecture.hidden + max(feed_forward, 2 * (query + 2 * key))
-    return slots * max(case.prompt * states * e, case.vocab_rows * _SAMPLER)
+    return max((rows + read) * states * e, rows * case.vocab_rows * _SAMPLER)
 
 
 def _norm(case: Case) -> int:

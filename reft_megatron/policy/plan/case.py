@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from reft_megatron.config import Config, ParallelConfig
 from reft_megatron.policy.families import Architecture
 
-__all__ = ["JOBS", "Case", "Job"]
+__all__ = ["DOCUMENT_TOKENS", "JOBS", "Case", "Job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,6 @@ class Job:
 
     trains: bool = True
     """Gradients and optimizer state are held."""
-    generates: bool = True
-    """Sequences are sampled, if only of dev problems."""
     scores: bool = False
     """Every step samples its batch and scores it, beside a frozen reference if KL counts."""
 
@@ -33,10 +31,13 @@ class Job:
 JOBS: Mapping[str, Job] = {
     "ppo": Job(scores=True),
     "sft": Job(),
-    "pretrain": Job(generates=False),
+    "pretrain": Job(),
     "evaluate": Job(trains=False),
 }
 """The recipes that the planner knows."""
+
+DOCUMENT_TOKENS = 256
+"""Tokens of the longest document that pretrain makes, under a tokenizer of about a thousand ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,8 @@ class Case:
     """Ids of the tokenizer."""
     spread: float = 2.0
     """Cells of the rectangle in which packed sequences attend, for each of their tokens."""
+    sharing: int = 1
+    """Neighbouring ranks that share one memory: 1 with a GPU each, those of a host on CPUs."""
 
     def changed(self, **sections: object) -> Case:
         """The same with other sections of the config."""
@@ -126,8 +129,12 @@ class Case:
 
     @property
     def length(self) -> int:
-        """Tokens of the longest sequence that is trained on."""
-        return min(self.prompt + self.response, self.config.optimizer.micro_batch_tokens)
+        """Tokens of the longest sequence that is trained on.
+
+        A gold solution is taken to be no longer than a response may be.
+        """
+        longest = DOCUMENT_TOKENS if self.recipe == "pretrain" else self.prompt + self.response
+        return min(longest, self.config.optimizer.micro_batch_tokens)
 
     @property
     def sequences(self) -> int:
@@ -139,6 +146,30 @@ class Case:
             "evaluate": self.config.generate.slots * self.data,
         }
         return -(-batch[self.recipe] // self.data)
+
+    @property
+    def rows(self) -> int:
+        """Sequences that one data rank generates at once: slots, or all it is asked for if fewer.
+
+        0 where nothing is generated.
+        """
+        config, slots = self.config, self.config.generate.slots
+        asked = {
+            "ppo": self._share(config.ppo.batch_size * config.ppo.samples_per_problem),
+            "evaluate": self._evaluated(),
+        }
+        dev = 0 if self.recipe in ("pretrain", "evaluate") else self._share(config.task.dev_size)
+        return min(slots, max(asked.get(self.recipe, 0), dev))
+
+    @property
+    def lane_rows(self) -> int:
+        """Those of them that take their steps together: there is a lane for each stage."""
+        return -(-self.rows // self.parallel.pipeline)
+
+    @property
+    def prefill_rows(self) -> int:
+        """Rows of a lane in which prompts are read, beside those that are generated."""
+        return min(self.lane_rows, 2 + self.config.generate.prefill_tokens // self.prompt)
 
     @property
     def packed(self) -> int:
@@ -156,6 +187,19 @@ class Case:
         count = math.ceil(self.sequences * self.length / self.packed)
         multiple = self.parallel.pipeline if self.parallel.virtual_pipeline > 1 else 1
         return -(-count // multiple) * multiple
+
+    def _share(self, problems: int) -> int:
+        """Of `problems`, those of the data rank that has most."""
+        return -(-problems // self.data)
+
+    def _evaluated(self) -> int:
+        """Completions that evaluate asks of a data rank; all slots if nothing says."""
+        settings, task = self.config.evaluate, self.config.task
+        split = {"train": task.train_size, "dev": task.dev_size, "test": task.test_size}
+        known = [number for number in (settings.max_problems, split[settings.split]) if number]
+        if not known:
+            return self.config.generate.slots
+        return self._share(min(known) * max(1, settings.samples))
 
     def in_flight(self, stage: int) -> int:
         """Forward passes of one model chunk whose backward pass `stage` still waits for, at most.

@@ -5,15 +5,16 @@ activations are what autograd keeps, tensor by tensor (`plan.activations`). What
 for a moment is counted where it is large: logits, a prefill, the layer at hand. What CUDA, NCCL and
 fragmentation take is not counted here.
 
-Not everything is there at once. Generation and update come one after the other, so the total counts
-the larger of the two. (The optimizer's step needs next to nothing beside its state.)
+Not everything is there at once. Generation and update come one after the other, so the total
+counts the larger of the two. (The optimizer's step needs next to nothing beside its state.) Where
+ranks share one memory, the mean over them counts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from reft_megatron.policy.plan.activations import (
     backward_bytes,
@@ -50,9 +51,9 @@ class Memory:
     logits: int = 0
     """Update: for a moment, fp32 logits of a chunk of tokens and the vocabulary's gradient."""
     cache: int = 0
-    """Generation: keys and values of all slots."""
+    """Generation: keys and values of all that is generated and read at once."""
     prefill: int = 0
-    """Generation: one layer's hidden states for a prompt in each slot, and logits to draw from."""
+    """Generation: one layer's hidden states of a step, or logits to draw from."""
 
     @property
     def held(self) -> int:
@@ -76,9 +77,13 @@ class Memory:
 
 
 def predict_memory(case: Case) -> Memory:
-    """The memory of the pipeline stage that needs most."""
-    stages = (stage_memory(case, stage) for stage in range(case.parallel.pipeline))
-    return max(stages, key=lambda memory: memory.total)
+    """The memory of the rank that needs most; of the mean rank of those that share one memory."""
+    pipeline = case.parallel.pipeline
+    by_stage = [stage_memory(case, stage) for stage in range(pipeline)]
+    stages = [rank * pipeline // case.world for rank in range(case.world)]
+    together = {tuple(stages[i : i + case.sharing]) for i in range(0, case.world, case.sharing)}
+    means = (_mean([by_stage[stage] for stage in group]) for group in sorted(together))
+    return max(means, key=lambda memory: memory.total)
 
 
 def stage_memory(case: Case, stage: int) -> Memory:
@@ -86,9 +91,7 @@ def stage_memory(case: Case, stage: int) -> Memory:
     chunks = stage_chunks(case, stage)
     bare = [b for chunk in chunks for b in buffers(case, chunk, padded=False)]
     layers = case.chunk_layers * case.parallel.virtual_pipeline
-    generation = {}
-    if case.job.generates:
-        generation = {"cache": layers * cache_bytes(case), "prefill": prefill_bytes(case)}
+    generation = {"cache": layers * cache_bytes(case), "prefill": prefill_bytes(case)}
     if not case.job.trains:
         return Memory(weights=_weights(bare), **generation)
     sharded = case.parallel.distributed_optimizer
@@ -104,6 +107,12 @@ def stage_memory(case: Case, stage: int) -> Memory:
         logits=logits_bytes(case) if last else 0,
         **generation,
     )
+
+
+def _mean(memories: Sequence[Memory]) -> Memory:
+    names = [field.name for field in fields(Memory)]
+    sums = {name: sum(getattr(memory, name) for memory in memories) for name in names}
+    return Memory(**{name: math.ceil(size / len(memories)) for name, size in sums.items()})
 
 
 def _weights(held: Sequence[Buffer]) -> int:

@@ -25,6 +25,8 @@ KEPT_BACK = 0.05
 """Share of a GPU's memory left to CUDA, NCCL and fragmentation."""
 
 _FEW_SLOTS, _MOST_CHUNKS, _MOST_GPUS = 8, 4, 4096
+_LIGHTER = {"ppo": ("sft", "evaluate"), "sft": ("evaluate",), "pretrain": (), "evaluate": ()}
+"""Recipes that need less memory for the same model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +100,11 @@ def search(case: Case, gpu: Gpu, *, memory: float) -> Search:
     )
 
 
-def try_remedies(case: Case, gpu: Gpu, *, memory: float) -> list[Trial]:
-    """What would save memory: settings one by one and together, other recipes, more GPUs."""
+def try_remedies(case: Case, gpu: Gpu, *, memory: float, recipes: bool = True) -> list[Trial]:
+    """What would save memory: settings one by one and together, more GPUs.
+
+    With `recipes`, also what else the same memory is enough for: the lighter recipes.
+    """
 
     def trial(change: str, changed: Case) -> Trial:
         return Trial(change=change, found=search(changed, gpu, memory=memory))
@@ -112,13 +117,12 @@ def try_remedies(case: Case, gpu: Gpu, *, memory: float) -> list[Trial]:
         together = _with(together, section, settings)
     if len(trials) > 1:
         trials.append(trial("all of these", together))
-    for recipe in ("sft", "evaluate"):
-        if case.recipe == "ppo" or (case.recipe == "sft" and recipe == "evaluate"):
-            other = dataclasses.replace(case, recipe=recipe)
-            trials.append(trial(f"the recipe {recipe}", other))
-            if not trials[-1].found.fitting and case.config.generate.slots > _FEW_SLOTS:
-                other = _with(other, "generate", {"slots": _FEW_SLOTS})
-                trials.append(trial(f"the recipe {recipe}, generate.slots={_FEW_SLOTS}", other))
+    for recipe in _LIGHTER[case.recipe] if recipes else ():
+        other = dataclasses.replace(case, recipe=recipe)
+        trials.append(trial(f"the recipe {recipe}", other))
+        if not trials[-1].found.fitting and other.rows > _FEW_SLOTS:
+            other = _with(other, "generate", {"slots": _FEW_SLOTS})
+            trials.append(trial(f"the recipe {recipe}, generate.slots={_FEW_SLOTS}", other))
     world = case.world
     while world < _MOST_GPUS and not (trials and trials[-1].found.fitting and world > case.world):
         world *= 2
@@ -138,8 +142,8 @@ def _remedies(case: Case) -> Iterator[tuple[str, str, Any, str]]:
     if not config.parallel.distributed_optimizer and case.job.trains:
         yield "parallel", "distributed_optimizer", True, ""
     if case.reference:
-        yield "ppo", "kl_coef", 0, " (no reference model)"
-    if config.generate.slots > _FEW_SLOTS and case.job.generates:
+        yield "ppo", "kl_coef", 0, " (no KL penalty, so no reference)"
+    if case.rows > _FEW_SLOTS:
         yield "generate", "slots", _FEW_SLOTS, ""
     if config.optimizer.micro_batch_tokens > longest and case.job.trains:
         yield "optimizer", "micro_batch_tokens", longest, ""

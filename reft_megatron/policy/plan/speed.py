@@ -124,9 +124,13 @@ def _passes(case: Case, gpu: Gpu) -> tuple[float, float]:
 
 
 def _generate(case: Case, gpu: Gpu) -> float:
-    """All sequences of one data rank, `generate.slots` at a time; stages wait for each other."""
+    """All sequences of one data rank, `generate.slots` at a time.
+
+    Each stage is at work on a lane of them: a token takes as long as a lane through all stages.
+    """
     shape, parallel = case.architecture, case.parallel
-    rows = min(case.sequences, case.config.generate.slots)
+    slots = min(case.sequences, case.config.generate.slots)
+    rows = -(-slots // parallel.pipeline)
     products, attention = _layer_flops(case)
     vocabulary = 2 * case.vocab_rows * parallel.tensor * shape.hidden
     flops = (shape.layers * (products + attention) + vocabulary) / parallel.tensor
@@ -142,8 +146,8 @@ def _generate(case: Case, gpu: Gpu) -> float:
     )
     messages = 2 * shape.layers if parallel.tensor > 1 else 0
     messages += 2 * parallel.pipeline if parallel.pipeline > 1 else 0
-    prefill = case.sequences * case.prompt * arithmetic
-    rounds = case.sequences / rows
+    prefill = case.sequences * case.prompt * arithmetic / parallel.pipeline
+    rounds = case.sequences / slots
     return prefill + rounds * case.response * (token + messages * _MESSAGE_S)
 
 

@@ -32,7 +32,7 @@ __all__ = [
     "trial_table",
 ]
 
-WIDTH = 115
+WIDTH = 120
 """Columns of a printed table."""
 
 _NAMES = {
@@ -67,14 +67,14 @@ def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> T
     """One row a plan: layout, GB by item, total and free, and with `times` seconds by phase."""
     phases = ("generate", "score", "update", "step") if times else ()
     table = Table(box=box.SIMPLE, pad_edge=False, padding=0)
-    for name in ("TP", "PP", "VPP", "DP", *_NAMES.values(), "total", "free", *phases):
+    for name in ("TP", "PP", "VPP", "DP", "SP", *_NAMES.values(), "total", "free", *phases):
         table.add_column(name, justify="right", no_wrap=True)
     for plan in plans:
         memory = plan.memory
         sizes = [getattr(memory, item) for item in _NAMES]
         sizes += [memory.total, usable - memory.total]
         seconds = [_digits(getattr(plan.times, phase)) for phase in phases]
-        layout = map(str, _sizes(plan.case))
+        layout = [*map(str, _sizes(plan.case)), "on" if plan.case.parallel.sequence else "-"]
         table.add_row(*layout, *map(gigabytes, sizes), *seconds)
     return table
 
@@ -94,12 +94,14 @@ def trial_table(trials: Sequence[Trial]) -> Table:
 
 def complaint(plan: Plan, usable: float) -> str:
     """Says that `plan` does not fit, and which item is too big."""
-    item = largest_item(plan.memory)
+    item, case = largest_item(plan.memory), plan.case
+    rank = "a rank"
+    if case.sharing > 1:
+        rank += f" (the mean of {case.sharing} that share a host)"
     return (
-        f"{plan.case.architecture.name} as TP x PP x VPP x DP = "
-        f"{_layout(plan.case)} needs {gigabytes(plan.memory.total)} GB on "
-        f"a rank, which has {gigabytes(usable)}; the largest item is {_TOLD[item]} with "
-        f"{gigabytes(getattr(plan.memory, item))} GB"
+        f"{case.architecture.name} as TP x PP x VPP x DP = {_layout(case)} needs "
+        f"{gigabytes(plan.memory.total)} GB on {rank}, which has {gigabytes(usable)}; the largest "
+        f"item is {_TOLD[item]} with {gigabytes(getattr(plan.memory, item))} GB"
     )
 
 
@@ -139,17 +141,19 @@ def as_dict(found: Search, trials: Sequence[Trial]) -> dict[str, Any]:
 def text(table: Table) -> str:
     """The table as plain text of at most `WIDTH` columns."""
     page = io.StringIO()
-    Console(file=page, width=WIDTH).print(table)
+    # Plain even where FORCE_COLOR and the like make rich believe that it writes to a terminal.
+    Console(file=page, width=WIDTH, force_terminal=False, color_system=None).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
 
 
 def gigabytes(size: float) -> str:
-    """`size` bytes in GB, three digits."""
+    """`size` bytes in GB: three digits, if that takes no more than three decimals."""
     return _digits(size / 1e9)
 
 
 def _digits(number: float) -> str:
-    decimals = sum(abs(number) < limit for limit in (1, 10, 100))
+    rounded = abs(float(f"{number:.3g}"))  # 9.996 is 10.0
+    decimals = sum(rounded < limit for limit in (1, 10, 100))
     return f"{number:.{decimals}f}" if number else "0"
 
 
@@ -159,7 +163,8 @@ def _sizes(case: Case) -> tuple[int, int, int, int]:
 
 
 def _layout(case: Case) -> str:
-    return " x ".join(map(str, _sizes(case)))
+    sequence = " with SP" if case.parallel.sequence else ""
+    return " x ".join(map(str, _sizes(case))) + sequence
 
 
 def _plan(plan: Plan, usable: float) -> dict[str, Any]:

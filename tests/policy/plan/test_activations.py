@@ -11,7 +11,7 @@ import torch
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import join
-from reft_megatron.policy.generate import Generator
+from reft_megatron.policy.generate import Generator, Limits
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.plan.activations import (
     cache_bytes,
@@ -202,20 +202,25 @@ def test_the_peak_of_each_stage_of_a_pipeline(ranks):
             assert update == pytest.approx(peak, rel=0.15), (asked, stage)
 
 
-@pytest.mark.parametrize(("shape", "vocab"), [("llama", VOCAB), ("opt", LARGE)])
-def test_the_peak_of_generation(alone, shape: str, vocab: int):
-    asked = ("generate.slots=16", "generate.max_prompt_tokens=100", "generate.max_new_tokens=40")
-    case = case_of(ONE, *asked, shape=shape, vocab=vocab)
+@pytest.mark.parametrize(
+    ("shape", "vocab", "asked"), [("llama", VOCAB, 20), ("opt", LARGE, 16), ("llama", VOCAB, 6)]
+)
+def test_the_peak_of_generation(alone, shape: str, vocab: int, asked: int):
+    """Of as many prompts as there are slots, of more and of fewer."""
+    room = ("generate.slots=16", "generate.max_prompt_tokens=100", "generate.max_new_tokens=40")
+    case = case_of(ONE, *room, f"task.dev_size={asked}", recipe="sft", shape=shape, vocab=vocab)
     (chunk,), mesh = build(case)
     prompts = [
         Prompt(problem_id=str(i), token_ids=np.arange(3, 83, 0.8).astype(np.int32))
-        for i in range(16)
+        for i in range(asked)
     ]
     assert {len(prompt.token_ids) for prompt in prompts} == {case.prompt}
 
     def generate() -> None:
         Generator([chunk], mesh, eos_id=2).run(
-            prompts, samples=1, sampling=Sampling(), max_new_tokens=40, slots=16
+            prompts,
+            sampling=Sampling(),
+            limits=Limits(max_new_tokens=40, slots=16, prefill_tokens=512),
         )
 
     cache = case.architecture.layers * cache_bytes(case)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from reft_megatron.cli import RECIPES
 from reft_megatron.policy.plan.case import JOBS
+from reft_megatron.tasks.arithmetic import documents
+from reft_megatron.tokenizer import load_tokenizer
+from reft_megatron.tokenizer_training import train_tokenizer
 from tests.policy.plan.shapes import case_of
 from tests.policy.scene import LAYOUTS, ONE, Layout
 
@@ -36,6 +40,49 @@ def test_sequences_are_as_long_as_the_model_and_a_micro_batch_allow():
     assert (case.prompt, case.response, case.length) == (624, 400, 1024)
     short = case_of(ONE, *asked, "optimizer.micro_batch_tokens=900")
     assert (short.prompt, short.length) == (624, 900)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "rows"),
+    [
+        # All slots, unless a data rank is asked for less at once: of 21 problems, 11.
+        ("ppo", ("ppo.batch_size=64",), 16),
+        ("ppo", ("ppo.batch_size=21", "task.dev_size=0"), 11),
+        ("ppo", ("ppo.batch_size=5", "ppo.samples_per_problem=4", "task.dev_size=0"), 10),
+        # Dev problems, which are asked once, count too.
+        ("ppo", ("ppo.batch_size=2", "task.dev_size=9"), 5),
+        ("sft", ("task.dev_size=9",), 5),
+        ("sft", ("task.dev_size=0",), 0),
+        ("pretrain", (), 0),
+        ("evaluate", (), 16),
+        ("evaluate", ("task.test_size=7",), 4),
+        ("evaluate", ("task.test_size=7", "evaluate.max_problems=3"), 2),
+        ("evaluate", ("evaluate.max_problems=3", "evaluate.samples=5"), 8),
+        ("evaluate", ("evaluate.split=dev", "task.dev_size=5"), 3),
+    ],
+)
+def test_no_more_is_generated_at_once_than_is_asked_for(
+    recipe: str, settings: tuple[str, ...], rows: int
+):
+    case = case_of(LAYOUTS["dp2"], "generate.slots=16", *settings, recipe=recipe)
+    assert case.rows == rows
+
+
+def test_generation_has_a_lane_for_each_stage_and_rows_beside_it_to_read_prompts_in():
+    prompts = ("generate.slots=10", "generate.prefill_tokens=512", "generate.max_prompt_tokens=200")
+    case = case_of(LAYOUTS["pp2"], *prompts)
+    assert (case.rows, case.lane_rows, case.prefill_rows) == (10, 5, 4)
+    few = case_of(LAYOUTS["pp2"], *prompts, "task.dev_size=3", recipe="sft")
+    assert (few.rows, few.lane_rows, few.prefill_rows) == (3, 2, 2)
+
+
+def test_documents_of_pretraining_are_no_longer_than_is_assumed(tmp_path: Path):
+    texts = list(documents(count=500, seed=3))
+    path = tmp_path / "tokenizer.model"
+    train_tokenizer(("".join(text) for text in texts), path, vocab_size=896)
+    tokenizer = load_tokenizer(path)
+    longest = max(len(tokenizer.encode("".join(text))) for text in texts)
+    assert longest < case_of(recipe="pretrain").length == 256
 
 
 def test_only_ppo_with_a_kl_term_has_a_reference_model():

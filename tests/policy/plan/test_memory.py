@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import pytest
 import torch
 
 from reft_megatron.policy import Policy
-from reft_megatron.policy.plan.memory import stage_memory
+from reft_megatron.policy.plan.memory import predict_memory, stage_memory
 from reft_megatron.policy.plan.weights import buffers, stage_chunks
 from tests.policy.plan.shapes import case_of
 from tests.policy.scene import LAYOUTS, Layout, open_policy
@@ -93,6 +93,28 @@ def check(ranks: list[Seen], layout: Layout, precision: str, *, sharded: bool) -
         padding = wanted.optimizer * len(replicas) - whole * copies
         numbers = sum(len(chunk) for chunk in stage_chunks(case, seen.stage))
         assert 0 <= padding <= (64 * numbers + 3 * 128 * case.data) * 12 * sharded
+
+
+def test_ranks_that_share_a_memory_are_counted_together():
+    layout = Layout(world=8, pipeline=4)
+    case = case_of(layout, "model.vocab_multiple=4096")
+    stages = [stage_memory(case, stage) for stage in range(4)]
+    # Ranks of a stage are neighbours: on hosts of four ranks lie two stages, twice each.
+    halves = [
+        (mine.held + other.held) / 2 + max(mine.update + other.update,
+                                           mine.generation + other.generation) / 2
+        for mine, other in zip(stages[::2], stages[1::2], strict=True)
+    ]  # fmt: skip
+    shared = predict_memory(replace(case, sharing=4))
+    assert shared.total == pytest.approx(max(halves), abs=16)
+    assert predict_memory(case) == max(stages, key=lambda memory: memory.total)
+    whole = predict_memory(replace(case, sharing=8))
+    assert whole.weights == sum(memory.weights for memory in stages) / 4
+
+
+def test_without_dev_problems_supervised_training_generates_nothing():
+    assert stage_memory(case_of(recipe="sft"), 0).generation > 0
+    assert stage_memory(case_of(LAYOUTS["1"], "task.dev_size=0", recipe="sft"), 0).generation == 0
 
 
 @pytest.mark.megatron

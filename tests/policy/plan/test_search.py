@@ -67,7 +67,7 @@ def test_the_cases_of_the_readme():
     assert not search(alone, GPUS["h200"], memory=141e9).fitting
     trials = {t.change: t for t in try_remedies(alone, GPUS["h200"], memory=141e9)}
     assert {change: bool(trial.found.fitting) for change, trial in trials.items()} == {
-        "ppo.kl_coef=0 (no reference model)": False,
+        "ppo.kl_coef=0 (no KL penalty, so no reference)": False,
         "generate.slots=8": False,
         "optimizer.micro_batch_tokens=1024": False,
         "all of these": True,
@@ -88,7 +88,7 @@ def test_remedies_are_the_settings_that_still_waste_memory():
         "model.precision=bf16",
         "model.recompute=full",
         "parallel.distributed_optimizer=true",
-        "ppo.kl_coef=0 (no reference model)",
+        "ppo.kl_coef=0 (no KL penalty, so no reference)",
         "optimizer.micro_batch_tokens=1024",
     ]
     assert changes[5] == "all of these"

@@ -33,8 +33,11 @@ FOUR = case_of(Layout(world=4))
         (0, "0"),
         (1.5e6, "0.002"),
         (0.5e9, "0.500"),
+        (0.9996e9, "1.00"),
         (9.994e9, "9.99"),
+        (9.996e9, "10.0"),
         (13.32e9, "13.3"),
+        (99.96e9, "100"),
         (167.2e9, "167"),
         (-32.94e9, "-32.9"),
     ],
@@ -47,19 +50,27 @@ def test_a_row_says_layout_items_and_times():
     found = search(FOUR, H100, memory=80e9)
     lines = text(plan_table(found.fitting, usable=found.usable)).splitlines()
     assert lines[0].split() == [
-        *("TP", "PP", "VPP", "DP", "weights", "grads", "Adam", "ref.", "activ.", "layer"),
+        *("TP", "PP", "VPP", "DP", "SP", "weights", "grads", "Adam", "ref.", "activ.", "layer"),
         *("logits", "cache", "prefill", "total", "free", "generate", "score", "update", "step"),
     ]
     assert max(map(len, lines)) <= WIDTH
     best = found.fitting[0]
     cells = lines[2].split()
-    assert cells[:4] == ["1", "1", "1", "4"]
-    assert cells[4] == gigabytes(best.memory.weights)
+    assert cells[:5] == ["1", "1", "1", "4", "-"]
+    assert cells[5] == gigabytes(best.memory.weights)
     assert cells[-6] == gigabytes(best.memory.total)
     assert cells[-5] == gigabytes(76e9 - best.memory.total)
     assert cells[-1] == f"{best.times.step:.3f}"
     short = text(plan_table(found.fitting, usable=found.usable, times=False)).splitlines()
     assert short[0].split()[-1] == "free"
+
+
+def test_a_table_is_plain_text_whatever_the_terminal_asks_for(monkeypatch):
+    found = search(FOUR, H100, memory=80e9)
+    plain = text(plan_table(found.fitting, usable=found.usable))
+    for name, value in (("FORCE_COLOR", "1"), ("COLUMNS", "20"), ("TTY_COMPATIBLE", "1")):
+        monkeypatch.setenv(name, value)
+    assert text(plan_table(found.fitting, usable=found.usable)) == plain
 
 
 def test_the_largest_item_is_one_of_the_worst_moment():
