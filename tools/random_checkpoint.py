@@ -1,6 +1,7 @@
 """A Hugging Face folder with random weights: to try things with, and to measure.
 
-Owns drawing the weights, one at a time, so that a model of any size can be made.
+Owns drawing the weights, one at a time, so that a model of any size can be made, and a tokenizer of
+numbered words.
 
 Try it: `python tools/random_checkpoint.py --preset galactica-tiny --tokenizer tiny.model
 --output checkpoints/tiny`.
@@ -9,19 +10,19 @@ Try it: `python tools/random_checkpoint.py --preset galactica-tiny --tokenizer t
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import tokenizers
 import torch
 
 from reft_megatron.errors import ReftError
 from reft_megatron.policy.families import Architecture, find_architecture, presets
 from reft_megatron.policy.huggingface import DTYPES
 from reft_megatron.policy.huggingface.mapping import weights
-from reft_megatron.policy.huggingface.settings import write_settings
+from reft_megatron.policy.huggingface.settings import settings_files
 from reft_megatron.policy.huggingface.shard_plan import TensorInfo
 from reft_megatron.policy.huggingface.writer import WeightWriter
 from reft_megatron.tokenizer import load_tokenizer, tokenizer_files
@@ -41,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files = {
             name: path.read_bytes() for name, path in tokenizer_files(options.tokenizer).items()
         }
-        if "tokenizer_config.json" not in files:
-            files["tokenizer_config.json"] = _tokenizer_settings(files).encode()
         architecture = find_architecture(options.preset)
         architecture = replace(architecture, vocab=architecture.vocab or tokenizer.vocab_size)
         tokens = {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
@@ -87,22 +86,18 @@ def write(
             if len(info.shape) == 1 and name.endswith("weight"):
                 drawn += 1
             writer.write(name, drawn.to(dtype))
-        settings = write_settings(architecture, {}, head="none", dtype=dtype, tokens=tokens)
-        writer.finish({**files, "config.json": settings})
+        writer.finish(settings_files(architecture, files, head="none", dtype=dtype, tokens=tokens))
     return sum(info.nbytes for info in tensors.values())
 
 
-def _tokenizer_settings(files: dict[str, bytes]) -> str:
-    """What transformers must know of a lone tokenizer file."""
-    tree: dict[str, object] = {
-        "eos_token": "</s>",
-        "pad_token": "<pad>",
-        "tokenizer_class": "PreTrainedTokenizerFast",
-    }
-    if "tokenizer.model" in files:
-        tree |= {"tokenizer_class": "LlamaTokenizer", "add_prefix_space": False}
-        tree |= {"add_bos_token": False, "legacy": False, "unk_token": "<unk>"}
-    return json.dumps(tree, indent=2)
+def word_tokenizer(count: int) -> str:
+    """A `tokenizer.json` of `count` ids: 0 begins, 1 pads and 2 ends a text, the rest are words."""
+    ids = {"<s>": 0, "<pad>": 1, "</s>": 2}
+    words = {f"w{number}": number for number in range(3, count)}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({**ids, **words}, unk_token="w3"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.add_special_tokens(list(ids))
+    return str(made.to_str())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,16 +19,19 @@ from megatron.core.dist_checkpointing.mapping import ShardedTensor, ShardedTenso
 from megatron.core.optimizer import MegatronOptimizer
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.mesh import Mesh
+from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy import device as devices
 from reft_megatron.policy import optimizer_state, torch_dist
 from reft_megatron.policy.draft import Draft, check_manifest
-from reft_megatron.policy.model import HEADS, PolicyModel
+from reft_megatron.policy.meta import META, read_meta
+from reft_megatron.policy.model import HEADS, PolicyModel, unpublished
 from reft_megatron.policy.origin import FOLDER
 
-__all__ = ["check_identity", "load", "read_meta", "save"]
+__all__ = ["WEIGHTS", "check_identity", "load", "read_checked", "save"]
 
-_WEIGHTS, _OPTIMIZER, _RANDOM = "weights", "optimizer", "random"
+WEIGHTS = "weights"
+"""Folder of a checkpoint that holds the weights."""
+_OPTIMIZER, _RANDOM = "optimizer", "random"
 _HEADS = tuple(f"{name}." for name in HEADS)
 """In the keys of what a checkpoint may lack."""
 _BESIDES = ("optimizer.", *_HEADS)
@@ -53,12 +56,12 @@ def save(
     draft = Draft(folder, mesh.world)
     with draft.step("begun"):
         if mesh.main:
-            for name in [_WEIGHTS] if optimizer is None else [_WEIGHTS, _OPTIMIZER]:
+            for name in [WEIGHTS] if optimizer is None else [WEIGHTS, _OPTIMIZER]:
                 torch_dist.hold_room(draft.path / name)
             (draft.path / _RANDOM).mkdir()
     weights = {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
     with draft.step("written"):
-        torch_dist.write(weights, draft.path / _WEIGHTS)
+        torch_dist.write(weights, draft.path / WEIGHTS)
     if optimizer is not None:
         state = optimizer_state.collect(chunks, optimizer, mesh)
         with draft.step("written"):
@@ -66,20 +69,20 @@ def save(
     with draft.step("written"):
         torch.save(_random_state(), _random(draft.path, mesh))
         if mesh.main:
-            draft.put("meta.json", json.dumps(meta, indent=1, default=str).encode())
+            draft.put(META, json.dumps(meta, indent=1, default=str).encode())
             for name, content in files.items():
                 draft.put(f"{FOLDER}/{name}", content)
     draft.publish()
 
 
-def read_meta(folder: Path, mesh: Mesh, *, resume: bool) -> dict[str, Any]:
+def read_checked(folder: Path, world: Axis, *, resume: bool) -> dict[str, Any]:
     """The `meta.json` of a complete, undamaged checkpoint; CheckpointError on every rank if not.
 
     Unless to `resume`, optimizer and random state may be damaged: nobody reads them.
     """
     unread = () if resume else (f"{_OPTIMIZER}/", f"{_RANDOM}/")
-    check_manifest(folder, mesh.world, unread=unread)
-    return json.loads((folder / "meta.json").read_text())
+    check_manifest(folder, world, unread=unread)
+    return read_meta(folder)
 
 
 def check_identity(
@@ -119,14 +122,14 @@ def load(
     if foreign is not None:
         _load_weights(foreign, chunks, mesh)
         return {}
-    meta = read_meta(folder, mesh, resume=resume)
+    meta = read_checked(folder, mesh.world, resume=resume)
     check_identity(folder, meta, identity, resume=resume)
     if not resume or optimizer is None:
-        _load_weights(folder / _WEIGHTS, chunks, mesh)
+        _load_weights(folder / WEIGHTS, chunks, mesh)
         return meta
     state = optimizer_state.room(chunks, optimizer, mesh)
     torch_dist.check(state, folder / _OPTIMIZER, mesh, rows=chunks[0].shard.real)
-    _load_weights(folder / _WEIGHTS, chunks, mesh)
+    _load_weights(folder / WEIGHTS, chunks, mesh)
     found = torch_dist.read(state, folder / _OPTIMIZER, mesh)
     optimizer_state.restore(chunks, optimizer, found, mesh=mesh)
     if meta["layout"] == identity["layout"]:
@@ -159,8 +162,7 @@ def _load_weights(folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh) -> No
         for name, part in chunk.sharded_state_dict().items()
         if isinstance(part, ShardedTensor | ShardedTensorFactory)
     }
-    # A classifier is published without its output projection.
-    optional = (*_HEADS, "output_layer.") if chunks[0].head == "rerank" else _HEADS
+    optional = (*_HEADS, *unpublished(chunks[0].head))
     stored = torch_dist.check(
         wanted, folder, mesh, rows=chunks[0].shard.real, optional=optional, ignored=_BESIDES
     )

@@ -35,7 +35,16 @@ from reft_megatron.policy.attention import Layout, Positioned
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.layers import block_spec
 
-__all__ = ["HEADS", "Head", "PolicyModel", "Vocabulary", "build_chunks", "check_layout"]
+__all__ = [
+    "CLASSES",
+    "HEADS",
+    "Head",
+    "PolicyModel",
+    "Vocabulary",
+    "build_chunks",
+    "check_layout",
+    "unpublished",
+]
 
 CLASSES = 2
 """Of the rerank head: wrong and right."""
@@ -181,6 +190,14 @@ class PolicyModel(GPTModel):
         """fp32 logits [R, V] after position `last` [R] of each row; hidden [L, R, H]."""
         rows = torch.arange(hidden.shape[1], device=hidden.device)
         return project(hidden[last, rows], self.vocabulary_weight(), self.shard)
+
+
+def unpublished(head: str) -> frozenset[str]:
+    """Names of the weights that a published model with `head` comes without.
+
+    A classifier (rerank) has no use for the output projection.
+    """
+    return frozenset({"output_layer.weight"} if head == "rerank" else ())
 
 
 def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:

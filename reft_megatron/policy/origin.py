@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from reft_megatron.config import DEFAULT_PRESET, Config, ModelConfig
 from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.policy.families import (
     Architecture,
     find_architecture,
-    from_dict,
     read_architecture,
 )
-from reft_megatron.tokenizer import tokenizer_files
+from reft_megatron.policy.meta import architecture_in, identity, read_meta, token_ids
+from reft_megatron.tokenizer import Tokenizer, tokenizer_files
 
 __all__ = [
     "FOLDER",
     "architecture_of",
     "folder_files",
-    "identity",
     "tokenizer_path",
     "travelling_files",
 ]
@@ -57,11 +54,6 @@ def architecture_of(model: ModelConfig) -> Architecture:
     return find_architecture(model.preset) if model.preset else _stored(Path(model.load))
 
 
-def identity(architecture: Architecture, *, rows: int) -> dict[str, Any]:
-    """What must agree between checkpoint and model: all but the name, with `rows` of embedding."""
-    return {**asdict(architecture), "name": "", "vocab": rows}
-
-
 def tokenizer_path(config: Config) -> str:
     """`tokenizer.path`, or where the model comes from; empty if nothing says.
 
@@ -78,10 +70,11 @@ def tokenizer_path(config: Config) -> str:
     return str(load / FOLDER) if (load / FOLDER).is_dir() else ""
 
 
-def travelling_files(config: Config) -> dict[str, bytes]:
+def travelling_files(config: Config, tokenizer: Tokenizer) -> dict[str, bytes]:
     """Content of each file that travels, by name: settings of the origin, and the tokenizer's.
 
-    Raises CheckpointError for a file that cannot be read.
+    Where the origin does not hold that `tokenizer`, its settings get the ids of this one. Raises
+    CheckpointError for a file that cannot be read.
     """
     model = config.model
     origin = Path(model.hf) if model.hf else Path(model.load) / FOLDER if model.load else None
@@ -90,8 +83,9 @@ def travelling_files(config: Config) -> dict[str, bytes]:
     path = config.tokenizer.path
     if origin is not None and (not path or _holds(origin, path)):
         return folder_files(origin)
-    settings = _settings(origin) if origin is not None else {}
-    return _read({**settings, **(tokenizer_files(path) if path else {})})
+    settings = _read(_settings(origin)) if origin is not None else {}
+    settings = {name: _renumbered(name, old, tokenizer) for name, old in settings.items()}
+    return {**settings, **_read(tokenizer_files(path) if path else {})}
 
 
 def folder_files(folder: Path) -> dict[str, bytes]:
@@ -101,6 +95,16 @@ def folder_files(folder: Path) -> dict[str, bytes]:
 
 def _settings(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in _SETTINGS if (folder / name).is_file()}
+
+
+def _renumbered(name: str, content: bytes, tokenizer: Tokenizer) -> bytes:
+    """A file of settings with the ids of another tokenizer than that it was written for."""
+    try:
+        tree = dict(json.loads(content))
+    except (ValueError, TypeError):
+        raise CheckpointError(f"the {name} that comes with the model is not valid JSON.") from None
+    gone = {key: None for key in (*tree, "bos_token_id") if key.endswith("_token_id")}
+    return (json.dumps({**tree, **gone, **token_ids(tokenizer)}, indent=2) + "\n").encode()
 
 
 def _holds(folder: Path, tokenizer: str) -> bool:
@@ -136,15 +140,6 @@ def _read(paths: Mapping[str, Path]) -> dict[str, bytes]:
 
 def _stored(folder: Path) -> Architecture:
     try:
-        tree = json.loads((folder / "meta.json").read_text())["architecture"]
-        return from_dict({**tree, "name": tree["name"] or folder.name})
-    except OSError:
-        raise CheckpointError(
-            f"{folder} says nothing of its model: it has no readable meta.json. Point at a folder "
-            "written by a finished save, or name its architecture with model.preset."
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise CheckpointError(
-            f"{folder / 'meta.json'} describes no model that is known. Name its architecture with "
-            "model.preset."
-        ) from None
+        return architecture_in(read_meta(folder), folder)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} Or name its architecture with model.preset.") from None

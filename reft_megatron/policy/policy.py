@@ -23,9 +23,10 @@ from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.generate import Generator
 from reft_megatron.policy.huggingface import HEAD_NAMES, load_folder
 from reft_megatron.policy.initialise import initialise
-from reft_megatron.policy.model import PolicyModel, build_chunks
+from reft_megatron.policy.meta import describe
+from reft_megatron.policy.model import PolicyModel, build_chunks, unpublished
 from reft_megatron.policy.optimizer import build_optimizer, learning_rate
-from reft_megatron.policy.origin import architecture_of, identity, travelling_files
+from reft_megatron.policy.origin import architecture_of, travelling_files
 from reft_megatron.policy.score import classify, score
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
@@ -63,7 +64,7 @@ class Policy:
         self._config = config
         self._tokenizer = tokenizer
         self._total_steps = total_steps
-        self._files = travelling_files(config)
+        self._files = travelling_files(config, tokenizer)
         self._chunks: list[PolicyModel] = build_chunks(
             self.architecture,
             config.model,
@@ -182,9 +183,7 @@ class Policy:
         model, seed = self._config.model, self._config.run.seed
         drawn: Collection[str] | None = None
         if not read:
-            # A published classifier comes without its output projection.
-            besides = {"output_layer.weight"} if model.head == "rerank" else set()
-            drawn = HEAD_NAMES[model.head].keys() | besides
+            drawn = HEAD_NAMES[model.head].keys() | unpublished(model.head)
         elif model.hf:
             drawn = load_folder(
                 Path(model.hf), self._chunks, self.architecture, head=model.head, mesh=self.mesh
@@ -218,9 +217,7 @@ class Policy:
         """What a checkpoint is of; to resume from it all but the layout must agree."""
         parallel = self._config.parallel
         return {
-            "architecture": identity(self.architecture, rows=self._chunks[0].vocab.rows),
-            "vocab_size": self._tokenizer.vocab_size,
-            "tokenizer": self._tokenizer.fingerprint,
+            **describe(self.architecture, self._tokenizer, rows=self._chunks[0].vocab.rows),
             "layout": {
                 "tensor": parallel.tensor,
                 "pipeline": parallel.pipeline,

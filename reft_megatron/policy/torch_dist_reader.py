@@ -65,6 +65,11 @@ class StoredWeights:
             key: (tuple(entry.size), entry.properties.dtype) for key, entry in self._listed.items()
         }
 
+    def dtype(self, key: str) -> torch.dtype:
+        """Dtype of the tensor `key`; CheckpointError if there is none."""
+        self._check_key(key)
+        return self.tensors[key][1]
+
     def read(self, key: str, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
         """The rectangle of shape `size` at `begin` of the tensor `key`, in its stored dtype.
 
@@ -92,10 +97,7 @@ class StoredWeights:
         return torch.from_numpy(whole).view(dtype)
 
     def _check_place(self, key: str, begin: tuple[int, ...], size: tuple[int, ...]) -> None:
-        if key not in self.tensors:
-            raise CheckpointError(
-                f"{self._folder} has no tensor {key}. Use a checkpoint of this model."
-            )
+        self._check_key(key)
         shape, _ = self.tensors[key]
         inside = len(begin) == len(size) == len(shape) and all(
             0 <= first <= first + count <= length
@@ -105,6 +107,12 @@ class StoredWeights:
             raise CheckpointError(
                 f"{key} in {self._folder} has shape {list(shape)}, and so nothing at {list(begin)} "
                 f"in shape {list(size)}. Use a checkpoint of this model."
+            )
+
+    def _check_key(self, key: str) -> None:
+        if key not in self.tensors:
+            raise CheckpointError(
+                f"{self._folder} has no tensor {key}. Use a checkpoint of this model."
             )
 
     def _part(self, item: ReadItem, listed: TensorStorageMetadata) -> NDArray[Any]:

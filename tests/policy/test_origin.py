@@ -11,13 +11,16 @@ import pytest
 from reft_megatron.config import Config, ModelConfig, TokenizerConfig
 from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.policy.families import family_of, find_architecture
+from reft_megatron.policy.meta import identity
 from reft_megatron.policy.origin import (
     architecture_of,
-    identity,
     tokenizer_path,
     travelling_files,
 )
-from tests.policy.huggingface.test_round_trip import WORDS
+from tests.policy.scene import EOS, PAD, TOKENIZER, VOCAB
+from tools.random_checkpoint import word_tokenizer
+
+WORDS = word_tokenizer(VOCAB)
 
 TINY = find_architecture("galactica-tiny")
 
@@ -82,21 +85,37 @@ def test_the_tokenizer_comes_with_the_model_unless_it_is_named(folder: Path, tmp
 def test_settings_and_tokenizer_travel(folder: Path):
     config = Config(model=ModelConfig(hf=str(folder)))
     whole = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert set(travelling_files(config)) == whole
+    assert set(travelling_files(config, TOKENIZER)) == whole
     own = folder / "own.json"
     own.write_text(WORDS)
     same = replace(config, tokenizer=TokenizerConfig(path=str(own)))
-    assert set(travelling_files(same)) == whole, "the same tokenizer under another name"
+    assert set(travelling_files(same, TOKENIZER)) == whole, "the same tokenizer under another name"
     own.write_text(WORDS + "\n")
     other = replace(config, tokenizer=TokenizerConfig(path=str(own)))
-    assert set(travelling_files(other)) == whole - {"tokenizer_config.json"}
-    assert travelling_files(other)["tokenizer.json"].endswith(b"\n")
-    assert travelling_files(Config()) == {}
+    assert set(travelling_files(other, TOKENIZER)) == whole - {"tokenizer_config.json"}
+    assert travelling_files(other, TOKENIZER)["tokenizer.json"].endswith(b"\n")
+    assert travelling_files(Config(), TOKENIZER) == {}
 
 
 def test_a_folder_may_lack_a_tokenizer_that_is_named(folder: Path, tmp_path: Path):
     own = tmp_path / "own.json"
     (folder / "tokenizer.json").rename(own)
     config = Config(model=ModelConfig(hf=str(folder)), tokenizer=TokenizerConfig(path=str(own)))
-    found = travelling_files(config)
+    found = travelling_files(config, TOKENIZER)
     assert set(found) == {"config.json", "generation_config.json", "tokenizer.json"}
+
+
+def test_ids_of_the_old_tokenizer_stay_behind(folder: Path):
+    old = {"bos_token_id": 40, "eos_token_id": [41, 42], "sep_token_id": 43}
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**tree, **old}))
+    (folder / "generation_config.json").write_text('{"eos_token_id": 41, "top_p": 0.9}')
+    config = Config(model=ModelConfig(hf=str(folder)))
+    as_it_is = travelling_files(config, TOKENIZER)["config.json"]
+    assert as_it_is == (folder / "config.json").read_bytes()
+    own = folder / "own.json"
+    own.write_text(word_tokenizer(80))
+    found = travelling_files(replace(config, tokenizer=TokenizerConfig(path=str(own))), TOKENIZER)
+    ids = {"bos_token_id": None, "eos_token_id": EOS, "pad_token_id": PAD}
+    assert json.loads(found["config.json"]) == {**tree, **ids, "sep_token_id": None}
+    assert json.loads(found["generation_config.json"]) == {**ids, "top_p": 0.9}

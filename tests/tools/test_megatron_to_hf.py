@@ -11,7 +11,7 @@ from tools.megatron_to_hf import main
 
 def test_a_folder_that_is_none_is_a_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
-    assert capsys.readouterr().err.startswith(f"megatron_to_hf: {tmp_path} is no checkpoint: ")
+    assert capsys.readouterr().err.startswith(f"megatron_to_hf: {tmp_path} is not a complete ")
     assert not (tmp_path / "out").exists()
 
 

@@ -9,7 +9,7 @@ checkpoint becomes such a folder (`convert`). `mapping` knows which rows go wher
 from reft_megatron.policy.huggingface.convert import Converted, to_checkpoint, to_huggingface
 from reft_megatron.policy.huggingface.load import load_folder
 from reft_megatron.policy.huggingface.mapping import HEAD_NAMES
-from reft_megatron.policy.huggingface.settings import DTYPES
+from reft_megatron.policy.huggingface.settings import DTYPE_CHOICES, DTYPES
 
 __all__ = [
     "DTYPES",
@@ -20,6 +20,3 @@ __all__ = [
     "to_checkpoint",
     "to_huggingface",
 ]
-
-DTYPE_CHOICES = ("auto", "stored", *DTYPES)
-"""What `to_huggingface` takes as `dtype`."""

@@ -7,7 +7,7 @@ holds, piece by piece: each rank reads its own slices and no more.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,25 @@ import torch
 from torch import Tensor
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.mesh import Mesh
+from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy.families import Architecture, family_of
-from reft_megatron.policy.huggingface.mapping import HEAD_NAMES, Run, Weight, weights
+from reft_megatron.policy.huggingface.mapping import (
+    HEAD_NAMES,
+    WRAPPERS,
+    Run,
+    Weight,
+    find_name,
+    weights,
+)
 from reft_megatron.policy.huggingface.reader import WeightFiles
 from reft_megatron.policy.huggingface.shard_plan import TensorInfo
-from reft_megatron.policy.model import PolicyModel
+from reft_megatron.policy.model import PolicyModel, unpublished
 from reft_megatron.policy.slices import slices
 
 __all__ = ["Source", "fill_rectangle", "load_folder"]
 
 # What older files hold beside their weights, made anew by every library.
-_BUFFERS = re.compile(r"rotary_emb\.inv_freq$|\.attn\.(masked_)?bias$")
-_PREFIXES = ("", "pretrained_model.", "module.")
+_BUFFERS = re.compile(r"rotary_emb\.inv_freq$|(^|\.)decoder\.version$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +49,23 @@ class Source:
 
     @classmethod
     def check(
-        cls, files: WeightFiles, architecture: Architecture, *, vocab: int, head: str
+        cls,
+        files: WeightFiles,
+        architecture: Architecture,
+        *,
+        vocab: int,
+        head: str,
+        world: Axis,
     ) -> Source:
-        """`files` as the weights of `architecture`; CheckpointError, naming the tensor, if not."""
+        """`files` as the weights of `architecture`; CheckpointError, naming the tensor, if not.
+
+        Ranks of `world` share what has to be read for it, so any of them may be the one to raise.
+        """
         wanted = weights(architecture, vocab=vocab, head=head)
         shapes = {name: shape for w in wanted for name, shape in w.sources.items()}
         heads = HEAD_NAMES[head]
-        base = [name for name in shapes if name not in heads.values()]
-        names = _match(files, base)
-        for name in heads.values():
-            if name in files.tensors:
-                names[name] = name
+        output = _output(architecture)
+        names = _match(files, shapes, loose={*heads.values(), output}, lacking=heads.values())
         for name, shape in shapes.items():
             if name in names and files.tensors[names[name]].shape != shape:
                 raise CheckpointError(
@@ -61,12 +73,16 @@ class Source:
                     f"{list(files.tensors[names[name]].shape)}, and config.json makes it "
                     f"{list(shape)}. Files and config.json belong to different models."
                 )
-        _check_rest(files, set(names.values()), architecture)
-        _check_tie(files, names, architecture)
+        _check_rest(files, names, architecture)
+        _check_tie(files, names, architecture, world)
         missing = {key for key, name in heads.items() if name not in names}
-        if head == "rerank" and not architecture.tied:
-            # A classifier is published without the output projection, and has no use for it.
-            missing.add("output_layer.weight")
+        if missing and len(missing) < len(heads):
+            raise CheckpointError(
+                f"{files.folder} has a {head} head without {', '.join(heads[k] for k in missing)}. "
+                "Save the head whole, or leave all of it out."
+            )
+        if not architecture.tied:
+            missing |= unpublished(head)
         return cls(files=files, names=names, missing=frozenset(missing))
 
     def info(self, name: str) -> TensorInfo:
@@ -92,19 +108,11 @@ def load_folder(
     Only a head can be lacking. Padded vocabulary rows become zero. Raises CheckpointError on every
     rank if any of them finds something wrong.
     """
-    failure, missing = "", frozenset[str]()
-    try:
-        with WeightFiles(folder) as files:
-            vocab = chunks[0].vocab.rows
-            source = Source.check(files, architecture, vocab=vocab, head=head)
-            missing = source.missing
-            _load_chunks(chunks, source, architecture, head=head)
-    except CheckpointError as error:
-        failure = str(error)
-    failures = [text for text in mesh.world.gather_objects(failure) if text]
-    if failures:
-        raise CheckpointError(failures[0])
-    return missing
+    with mesh.world.together(), WeightFiles(folder) as files:
+        vocab = chunks[0].vocab.rows
+        source = Source.check(files, architecture, vocab=vocab, head=head, world=mesh.world)
+        _load_chunks(chunks, source, architecture, head=head)
+    return source.missing
 
 
 def _load_chunks(
@@ -136,66 +144,84 @@ def fill_rectangle(
             source.read_into(run, target[low - first : high - first], rows=rows, columns=columns)
 
 
-def _match(files: WeightFiles, wanted: Iterable[str]) -> dict[str, str]:
-    """Each wanted name to its name in the files.
+def _match(
+    files: WeightFiles, wanted: Collection[str], *, loose: Set[str], lacking: Collection[str]
+) -> dict[str, str]:
+    """Each `wanted` name to its name in the files; CheckpointError if more than `lacking` lack.
 
-    Models saved without their head lack the leading `model.`; wrappers put one of their own before.
+    Models saved without their head lack the leading `model.`; wrappers put one of their own before,
+    though not always before `loose` names.
     """
-    wanted = list(wanted)
     present = files.tensors
     best: dict[str, str] = {}
-    for prefix in _PREFIXES:
+    outer = ""
+    for prefix in WRAPPERS:
         for strip in ("", "model."):
             found = {
                 name: prefix + name.removeprefix(strip)
                 for name in wanted
-                if prefix + name.removeprefix(strip) in present
+                if name not in loose and prefix + name.removeprefix(strip) in present
             }
-            best = max(best, found, key=len)
-    lacking = [name for name in wanted if name not in best]
-    if lacking:
+            if len(found) > len(best):
+                best, outer = found, prefix
+    for name in (name for name in wanted if name in loose):
+        where = find_name(name, present, prefix=outer)
+        best |= {name: where} if where else {}
+    necessary = [name for name in wanted if name not in lacking]
+    absent = [name for name in necessary if name not in best]
+    if absent:
         raise CheckpointError(
-            f"{files.folder} lacks {len(lacking)} of {len(wanted)} tensors that config.json makes "
-            f"necessary: {', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}; it has "
+            f"{files.folder} lacks {len(absent)} of {len(necessary)} tensors that config.json "
+            f"makes necessary: {', '.join(absent[:3])}{', ...' if len(absent) > 3 else ''}; it has "
             f"{', '.join(list(present)[:3])}, ... Files and config.json belong to different models."
         )
     return best
 
 
-def _check_rest(files: WeightFiles, used: set[str], architecture: Architecture) -> None:
+def _check_rest(files: WeightFiles, names: Mapping[str, str], architecture: Architecture) -> None:
     """CheckpointError for a tensor that nothing would read."""
-    output = family_of(architecture).stems(architecture)["output"][0] + ".weight"
-    heads = {name for names in HEAD_NAMES.values() for name in names.values()}
+    heads = {name for pairs in HEAD_NAMES.values() for name in pairs.values()}
+    # What is not asked for may be left; of what is asked for, a second copy would be lost.
+    left = (heads | {_output(architecture)}) - names.keys()
+    known = {prefix + name for prefix in WRAPPERS for name in left} | set(names.values())
     for name in files.tensors:
-        bare = name
-        for prefix in _PREFIXES[1:]:
-            bare = bare.removeprefix(prefix)
-        known = bare in heads or bare == output or _BUFFERS.search(name)
-        if name not in used and not known:
+        if name not in known and not _BUFFERS.search(name):
             raise CheckpointError(
                 f"{files.folder} holds {name}, for which {architecture.model_type} has no place: "
                 "it would be lost. Files and config.json belong to different models."
             )
 
 
-def _check_tie(files: WeightFiles, names: Mapping[str, str], architecture: Architecture) -> None:
-    """CheckpointError if the model is tied and its files hold another output projection."""
-    stems = family_of(architecture).stems(architecture)
-    embedding = names[stems["embedding"][0] + ".weight"]
-    output = stems["output"][0] + ".weight"
-    if not architecture.tied or output not in files.tensors:
-        return
-    shapes = [files.tensors[name].shape for name in (embedding, output)]
-    same = shapes[0] == shapes[1] and all(
-        torch.equal(files.read(embedding, rows=part), files.read(output, rows=part))
-        for part in _blocks(shapes[0][0])
+def _check_tie(
+    files: WeightFiles, names: Mapping[str, str], architecture: Architecture, world: Axis
+) -> None:
+    """CheckpointError if the model is tied and its files hold another output projection.
+
+    Each rank compares its share of the rows.
+    """
+    embedding = names[family_of(architecture).stems(architecture)["embedding"][0] + ".weight"]
+    copies = [p + _output(architecture) for p in WRAPPERS]
+    for output in copies if architecture.tied else []:
+        if output in files.tensors and not _same(files, embedding, output, world):
+            raise CheckpointError(
+                f"{files.folder}: config.json ties {output} to {embedding}, but the files hold two "
+                "different tensors. Set tie_word_embeddings to false in config.json if they should "
+                "be."
+            )
+
+
+def _same(files: WeightFiles, first: str, second: str, world: Axis) -> bool:
+    """True if this rank's share of both has the same bits, those of NaN included."""
+    one, other = files.tensors[first], files.tensors[second]
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    blocks = [slice(row, min(row + 4096, one.rows)) for row in range(0, one.rows, 4096)]
+    return all(
+        torch.equal(*(files.read(name, rows=rows).view(torch.uint8) for name in (first, second)))
+        for rows in blocks[world.rank :: world.size]
     )
-    if not same:
-        raise CheckpointError(
-            f"{files.folder}: config.json ties {output} to {embedding}, but the files hold two "
-            "different tensors. Set tie_word_embeddings to false in config.json if they should be."
-        )
 
 
-def _blocks(rows: int) -> list[slice]:
-    return [slice(start, min(start + 4096, rows)) for start in range(0, rows, 4096)]
+def _output(architecture: Architecture) -> str:
+    """transformers' name of the output projection."""
+    return str(family_of(architecture).stems(architecture)["output"][0]) + ".weight"

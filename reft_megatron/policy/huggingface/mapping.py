@@ -13,8 +13,9 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from reft_megatron.policy.families import Architecture, family_of
+from reft_megatron.policy.model import CLASSES, unpublished
 
-__all__ = ["HEAD_NAMES", "Run", "Weight", "head_of", "weights"]
+__all__ = ["HEAD_NAMES", "WRAPPERS", "Run", "Weight", "find_name", "head_of", "weights"]
 
 HEAD_NAMES = {
     "value": {
@@ -26,6 +27,9 @@ HEAD_NAMES = {
 }
 """Names of the heads: TRL's of a value head, which ReFT's checkpoints carry, and transformers' of
 a sequence classifier."""
+
+WRAPPERS = ("", "module.", "pretrained_model.", "module.pretrained_model.")
+"""What DistributedDataParallel, TRL, and the one around the other put before names."""
 
 _OUTSIDE = {
     "embedding": "embedding.word_embeddings.{}",
@@ -84,15 +88,12 @@ class Weight:
 
 def weights(architecture: Architecture, *, vocab: int, head: str) -> list[Weight]:
     """Every weight of a model with `vocab` embedding rows and the `head` of that name."""
-    outside = _OUTSIDE
-    if head == "rerank":
-        # A classifier is published without the output projection.
-        outside = {part: pattern for part, pattern in _OUTSIDE.items() if part != "output"}
-    found = list(_part_weights(architecture, outside, None, vocab=vocab))
+    everything = _part_weights(architecture, _OUTSIDE, None, vocab=vocab)
+    found = [weight for weight in everything if weight.key not in unpublished(head)]
     for layer in range(architecture.layers):
         found += _part_weights(architecture, _INSIDE, layer, vocab=vocab)
     for key, name in HEAD_NAMES[head].items():
-        rows = 1 if head == "value" else 2
+        rows = 1 if head == "value" else CLASSES
         shape = (rows,) if key.endswith("bias") else (rows, architecture.hidden)
         runs = (Run(name=name, source=0, target=0, rows=rows),)
         found.append(Weight(key=key, layer=None, shape=shape, runs=runs))
@@ -102,9 +103,17 @@ def weights(architecture: Architecture, *, vocab: int, head: str) -> list[Weight
 def head_of(names: Container[str]) -> str:
     """The head whose weights are among `names` of Hugging Face's, or of Megatron's; or `none`."""
     for head, pairs in HEAD_NAMES.items():
-        if pairs and any(key in names or name in names for key, name in pairs.items()):
+        if any(key in names or find_name(name, names) for key, name in pairs.items()):
             return head
     return "none"
+
+
+def find_name(name: str, names: Container[str], *, prefix: str = "") -> str:
+    """What `names` call transformers' tensor `name`, as it is or in a wrapper; empty if nothing.
+
+    Those with `prefix` go first.
+    """
+    return next((p + name for p in (prefix, *WRAPPERS) if p + name in names), "")
 
 
 def _part_weights(

@@ -1,4 +1,4 @@
-"""The config.json of a folder that is written."""
+"""What stands beside the weights of a folder that is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy.families import find_architecture
-from reft_megatron.policy.huggingface.settings import choose_dtype, write_settings
+from reft_megatron.policy.huggingface.settings import choose_dtypes, settings_files
 
 GALACTICA = replace(find_architecture("galactica-125m"), vocab=50_000)
 TREE = {
@@ -27,7 +27,9 @@ TOKENS = {"eos_token_id": 2, "pad_token_id": 1}
 
 def settings(head: str, dtype: torch.dtype = torch.float16, file: bytes | None = FILE) -> bytes:
     travelling = {"config.json": file} if file is not None else {}
-    return write_settings(GALACTICA, travelling, head=head, dtype=dtype, tokens=TOKENS)
+    found = settings_files(GALACTICA, travelling, head=head, dtype=dtype, tokens=TOKENS)
+    assert found.keys() == {"config.json"}, "there is no tokenizer to tell of"
+    return found["config.json"]
 
 
 def test_a_file_that_still_tells_the_truth_travels_byte_for_byte():
@@ -66,7 +68,23 @@ def test_a_model_that_never_had_a_file_gets_its_familys():
     ],
 )
 def test_the_dtype_is_the_asked_one(asked: str, file: bytes, wanted: torch.dtype):
-    assert choose_dtype(asked, {"config.json": file}, stored=torch.float32) == wanted
+    stored = {"decoder.final_layernorm.weight": torch.float32}
+    found = choose_dtypes(asked, {"config.json": file}, stored)
+    assert found == {"decoder.final_layernorm.weight": wanted}
+
+
+@pytest.mark.parametrize("head", ["value_head.weight", "value_head.bias", "rerank_head.weight"])
+def test_a_head_is_rounded_only_if_asked(head: str):
+    travelling = {"config.json": b'{"torch_dtype": "bfloat16"}'}
+    assert choose_dtypes("auto", travelling, {head: torch.float32}) == {head: torch.float32}
+    assert choose_dtypes("bf16", travelling, {head: torch.float32}) == {head: torch.bfloat16}
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(CheckpointError, match=r"'int8' is unknown; wanted one of auto, stored, fp"):
+        choose_dtypes("int8", {}, {})
+    with pytest.raises(CheckpointError, match=r"says dtype 'float64'.*one of stored, fp32, bf16,"):
+        choose_dtypes("auto", {"config.json": b'{"dtype": "float64"}'}, {})
 
 
 def test_a_damaged_file_is_an_error():

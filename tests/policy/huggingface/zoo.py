@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -24,6 +23,7 @@ from transformers import LlamaConfig, MistralConfig, OPTConfig, Qwen2Config, Qwe
 from reft_megatron.tokenizer import Tokenizer
 from reft_megatron.types import Prompt
 from tests.policy.scene import EOS, PAD, TOKENIZER, VOCAB
+from tools.random_checkpoint import word_tokenizer
 
 NEW = 64
 """Tokens that are generated."""
@@ -183,7 +183,7 @@ def _build(folder: Path, name: str) -> Said:
         copy.deepcopy(model).bfloat16().save_pretrained(folder)
     else:
         model.save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(_words(model.config.vocab_size))
+    (folder / "tokenizer.json").write_text(word_tokenizer(model.config.vocab_size))
     head = {
         "weight": 0.1 * torch.randn(1, 32, generator=random),
         "bias": torch.randn(1, generator=random),
@@ -193,15 +193,6 @@ def _build(folder: Path, name: str) -> Said:
         trl = {f"v_head.summary.{part}": tensor for part, tensor in head.items()}
         save_file({**load_file(file), **trl}, file, metadata={"format": "pt"})
     return _ask(model, name, head)
-
-
-def _words(count: int) -> str:
-    """A tokenizer.json of that many words."""
-    words = {"<s>": 0, "<pad>": PAD, "</s>": EOS} | {f"w{i}": i for i in range(3, count)}
-    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w3"))
-    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    made.add_special_tokens(["<s>", "<pad>", "</s>"])
-    return made.to_str()
 
 
 def _draw(key: str, weight: torch.Tensor, config: Any, random: torch.Generator) -> None:
