@@ -16,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,14 +28,13 @@ from rich.table import Table
 if not __package__:  # started by its path: `tools` is found from the root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tokenizers
 import torch
 
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.huggingface import DTYPES, to_checkpoint, to_huggingface
 from tools.machine import describe_machine
-from tools.random_checkpoint import write
+from tools.random_checkpoint import word_tokenizer, write
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SHAPE = "galactica-1.3b"
@@ -48,19 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.part:
         return _run_part(options.part, options.folder)
     print(describe_machine("torch", "megatron-core", "safetensors", "reft-megatron"))
-    shutil.rmtree(options.folder, ignore_errors=True)
-    nbytes = _make(options.folder / "hf", options.gb)
-    found: dict[str, list[float]] = {}
-    peaks: dict[str, list[float]] = {}
-    for _ in range(options.repeats):
-        for name, seconds in _copies(options.folder).items():
-            found.setdefault(name, []).append(seconds)
-        for part in _PARTS:
-            seconds, peak = _measure(part, options.folder)
-            found.setdefault(part, []).append(seconds)
-            peaks.setdefault(part, []).append(peak)
-    _report(found, peaks, nbytes)
-    shutil.rmtree(options.folder)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    # What is removed is a folder of its own: the one that is given may hold anything.
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-") as work:
+        folder = Path(work)
+        nbytes = _make(folder / "hf", options.gb)
+        found: dict[str, list[float]] = {}
+        peaks: dict[str, list[float]] = {}
+        for _ in range(options.repeats):
+            for name, seconds in _copies(folder).items():
+                found.setdefault(name, []).append(seconds)
+            for part in _PARTS:
+                seconds, peak = _measure(part, folder)
+                found.setdefault(part, []).append(seconds)
+                peaks.setdefault(part, []).append(peak)
+        _report(found, peaks, nbytes)
     return 0
 
 
@@ -70,17 +72,13 @@ def _make(folder: Path, gb: float) -> int:
     layer = 12 * whole.hidden**2 * 2
     layers = max(1, round((gb * 1e9 - _VOCAB * whole.hidden * 2) / layer))
     architecture = replace(whole, layers=layers, vocab=_VOCAB)
-    words = {"</s>": 0, "<pad>": 1, **{f"w{number}": number for number in range(2, _VOCAB)}}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w2"))
-    tokenizer.add_special_tokens(["</s>", "<pad>"])
-    folder.parent.mkdir(parents=True, exist_ok=True)
     return write(
         architecture,
         folder,
         dtype=DTYPES["bf16"],
         seed=0,
-        files={"tokenizer.json": tokenizer.to_str().encode()},
-        tokens={"eos_token_id": 0, "pad_token_id": 1},
+        files={"tokenizer.json": word_tokenizer(_VOCAB).encode()},
+        tokens={"eos_token_id": 2, "pad_token_id": 1},
     )
 
 
@@ -102,7 +100,15 @@ def _measure(part: str, folder: Path) -> tuple[float, float]:
         shutil.rmtree(folder / name, ignore_errors=True)
     os.sync()
     done = subprocess.run(
-        [sys.executable, "-m", "tools.bench_convert", "--part", part, "--folder", str(folder)],
+        [
+            sys.executable,
+            "-m",
+            "tools.bench_convert",
+            "--part",
+            part,
+            "--folder",
+            str(folder.resolve()),
+        ],
         cwd=_ROOT,
         check=True,
         capture_output=True,
@@ -163,7 +169,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Measure the conversion of a random checkpoint against cp."
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path("build/bench_convert"), help="to work in"
+        "--folder",
+        type=Path,
+        default=Path("build/bench_convert"),
+        help="to work in, in a new folder",
     )
     parser.add_argument("--gb", type=float, default=2.0, help="size of the model in GB (2)")
     parser.add_argument("--repeats", type=int, default=3, help="of everything (3)")
