@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/.installed
-NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inc')
+NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.hpp' -o -name '*.inc' -o -name '*.cu' -o -name '*.h')
 
 # The first Python that runs, is 3.11 or 3.12, and can make a virtual environment.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
@@ -51,7 +51,7 @@ clean: ## remove .venv and everything built; runs/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when what is installed, or how, has changed.
-$(STAMP): pyproject.toml constraints.txt setup.py $(NATIVE)
+$(STAMP): pyproject.toml constraints.txt setup.py csrc/kernels/compile_cuda.py $(NATIVE)
 	$(if $(PYTHON),,$(error no usable Python: install Python 3.11 or 3.12 with its venv module, or name one: make PYTHON=/path/to/python3.11))
 	@echo "installing into $(VENV): a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)

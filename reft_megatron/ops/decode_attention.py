@@ -2,8 +2,9 @@
 
 Owns the two operators of a decode step, `reft::append` and `reft::decode_attention`, registered
 with torch so that compilation and CUDA graphs see them, and the choice of who serves them by
-device. On a GPU nothing beyond a row's length is read, and lengths stay on the device. Knows
-neither models nor slots.
+device: on a GPU the kernel of csrc/kernels, which reads no further than a row's length and leaves
+lengths where they are; elsewhere, or where that library cannot run, scaled_dot_product_attention
+under a mask. Knows neither models nor slots.
 
 Legend: R rows of a batch, N heads, G groups of heads that share keys and values, D head size,
 C rows of the cache, P positions of a cache row.
@@ -14,6 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from reft_megatron.ops import kernels
 
 __all__ = ["append", "decode_attention"]
 
@@ -40,7 +43,8 @@ def decode_attention(
     1 / sqrt(D). Products are accumulated in fp32.
 
     Raises ValueError for shapes and dtypes that do not fit. On a CPU also for a length beyond P; on
-    a GPU, where looking would wait for the device, such a length counts as P.
+    a GPU, where looking would wait for the device, such a length counts as P. What lies beyond a
+    length does not matter, but a GPU that the kernel does not serve wants it finite.
     """
     _check_cache(keys, values, like=query)
     if query.shape[1] % keys.shape[1] or window < 0:
@@ -144,19 +148,57 @@ def _decode_attention_cpu(
     span = int(lengths.max()) if len(lengths) else 0
     if span > keys.shape[2]:
         raise ValueError(f"length {span}, over the cache's {keys.shape[2]} positions.")
-    if not span:
-        return torch.zeros_like(query, memory_format=torch.contiguous_format)
-    keys, values = (
-        (x[: len(query)] if rows is None else x[rows])[:, :, :span] for x in (keys, values)
-    )
-    back = lengths[:, None] - 1 - torch.arange(span, device=query.device)
-    seen = (back >= 0) & (back < window) if window else back >= 0
-    # The heads of a group as queries of one head: keys and values are not repeated for them.
-    grouped = query.reshape(len(query), keys.shape[1], -1, query.shape[2])
+    keys, values = (_held(x, query, rows)[:, :, :span] for x in (keys, values))
+    seen = _seen(lengths, span, window)
+    out = _masked(query, keys, values, seen=seen, scale=scale)
+    if out.isnan().any():
+        # 0 * nan is nan: what lies where nothing counts has shown.
+        keys, values = (x.where(seen[:, None, :, None], 0) for x in (keys, values))
+        out = _masked(query, keys, values, seen=seen, scale=scale)
+    return out
+
+
+def _decode_attention_cuda(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    lengths: Tensor,
+    rows: Tensor | None,
+    window: int,
+    scale: float,
+) -> Tensor:
+    library = kernels.cuda(query.device.index)
+    if isinstance(library, kernels.Library):
+        return library.decode_attention(
+            query, keys, values, lengths=lengths, rows=rows, window=window, scale=scale
+        )
+    seen = _seen(lengths, keys.shape[2], window)
+    keys, values = (_held(x, query, rows) for x in (keys, values))
+    return _masked(query, keys, values, seen=seen, scale=scale)
+
+
+def _held(cache: Tensor, query: Tensor, rows: Tensor | None) -> Tensor:
+    """The cache rows of the batch."""
+    return cache[: len(query)] if rows is None else cache[rows]
+
+
+def _seen(lengths: Tensor, span: int, window: int) -> Tensor:
+    """True where a position below `span` counts, [R, span]."""
+    back = lengths[:, None] - 1 - torch.arange(span, device=lengths.device)
+    return (back >= 0) & (back < window) if window else back >= 0
+
+
+def _masked(query: Tensor, keys: Tensor, values: Tensor, *, seen: Tensor, scale: float) -> Tensor:
+    """The heads of a group as queries of one head: keys and values are not repeated for them."""
+    rows, groups, _, size = keys.shape
     out = functional.scaled_dot_product_attention(
-        grouped, keys, values, attn_mask=seen[:, None, None, :], scale=scale
+        query.reshape(rows, groups, query.shape[1] // groups, size),
+        keys,
+        values,
+        attn_mask=seen[:, None, None, :],
+        scale=scale,
     )
-    return out.reshape(query.shape).masked_fill((lengths == 0)[:, None, None], 0)
+    return out.reshape(query.shape).masked_fill(~seen.any(dim=1)[:, None, None], 0)
 
 
 def _append_cpu(
@@ -167,16 +209,42 @@ def _append_cpu(
     positions: Tensor,
     rows: Tensor | None,
 ) -> None:
-    if len(positions) and int(positions.max()) >= keys.shape[2]:
-        raise ValueError(
-            f"position {int(positions.max())}, over the cache's {keys.shape[2]} positions."
-        )
-    busy = positions >= 0
+    last = int(positions.max()) if len(positions) else -1
+    if last >= keys.shape[2]:
+        raise ValueError(f"position {last}, over the cache's {keys.shape[2]} positions.")
+    _write(keys, values, key=key, value=value, positions=positions, rows=rows)
+
+
+def _append_cuda(
+    keys: Tensor,
+    values: Tensor,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    rows: Tensor | None,
+) -> None:
+    library = kernels.cuda(key.device.index)
+    if isinstance(library, kernels.Library):
+        library.append(keys, values, key=key, value=value, positions=positions, rows=rows)
+    else:
+        _write(keys, values, key=key, value=value, positions=positions, rows=rows)
+
+
+def _write(
+    keys: Tensor,
+    values: Tensor,
+    *,
+    key: Tensor,
+    value: Tensor,
+    positions: Tensor,
+    rows: Tensor | None,
+) -> None:
+    """Idle rows write what is there, so that nothing waits to know which they are."""
     where = torch.arange(len(key), device=key.device) if rows is None else rows
-    if not busy.all():
-        where, positions, key, value = where[busy], positions[busy], key[busy], value[busy]
-    keys[where, :, positions] = key
-    values[where, :, positions] = value
+    busy = ((positions >= 0) & (positions < keys.shape[2]))[:, None, None]
+    positions = positions.clamp(0, keys.shape[2] - 1)
+    for cache, fresh in ((keys, key), (values, value)):
+        cache[where, :, positions] = fresh.where(busy, cache[where, :, positions])
 
 
 torch.library.define(
@@ -190,6 +258,8 @@ torch.library.define(
     "Tensor? rows) -> ()",
 )
 torch.library.impl("reft::decode_attention", "CPU", _decode_attention_cpu)
+torch.library.impl("reft::decode_attention", "CUDA", _decode_attention_cuda)
 torch.library.impl("reft::append", "CPU", _append_cpu)
+torch.library.impl("reft::append", "CUDA", _append_cuda)
 torch.library.register_fake("reft::decode_attention", _decode_attention_fake)
 torch.library.register_fake("reft::append", _append_fake)

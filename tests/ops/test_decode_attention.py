@@ -7,42 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from reft_megatron.ops import decode_attention as ops
-from reft_megatron.ops.reference import decode_attention as reference
-
-HEADS = [(4, 4), (8, 2), (6, 1), (6, 2)]
-SIZES = [8, 16, 40, 64, 128, 256]
-# Output rounding of bf16 (2^-9) and the sum's order; fp32: sums of a few hundred terms.
-BANDS = {torch.bfloat16: 4e-3, torch.float32: 2e-6}
-
-
-def scene(
-    lengths: list[int], *, heads: tuple[int, int] = (4, 2), size: int = 16, dtype: torch.dtype
-) -> dict[str, Any]:
-    """Random queries and caches of 40 positions, two cache rows more than there are lengths."""
-    draw = torch.Generator().manual_seed(size + len(lengths))
-    n, groups = heads
-    cache = (len(lengths) + 2, groups, 40, size)
-    return {
-        "query": torch.randn(len(lengths), n, size, generator=draw).to(dtype),
-        "keys": torch.randn(cache, generator=draw).to(dtype),
-        "values": torch.randn(cache, generator=draw).to(dtype),
-        "lengths": torch.tensor(lengths),
-    }
-
-
-def truth(x: dict[str, Any]) -> Tensor:
-    """The reference in fp64."""
-    tensors = {name: x[name].double() for name in ("query", "keys", "values")}
-    return reference.decode_attention(**{**x, **tensors})
-
-
-def distance(found: Tensor, wanted: Tensor) -> float:
-    """Largest difference, in units of the largest output."""
-    return float((found.double() - wanted).abs().max() / wanted.abs().max())
+from tests.ops.decode_scene import BANDS, HEADS, SIZES, distance, scene, truth
 
 
 @pytest.mark.parametrize("dtype", BANDS, ids=str)
@@ -96,6 +64,22 @@ def test_idle_rows_give_zeros_and_write_nothing(kind: torch.dtype):
             assert (cache[row, :, position] == sign).all()
             old[row, :, position] = sign
         assert torch.equal(cache, old)
+
+
+@pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("window", [0, 2])
+def test_what_lies_outside_does_not_leak(garbage: float, window: int):
+    x = scene([5, 0, 9, 40], dtype=torch.float32)
+    clean = ops.decode_attention(**x, window=window)
+    for row, length in enumerate(x["lengths"].tolist()):
+        for cache in (x["keys"], x["values"]):
+            cache[row, :, length:] = garbage
+            cache[row, :, : max(length - window, 0) if window else 0] = garbage
+    x["keys"][4:], x["values"][4:] = garbage, garbage
+    found = ops.decode_attention(**x, window=window)
+    assert distance(found, clean.double()) < BANDS[torch.float32]
+    x["values"][0, :, 4] = float("nan")
+    assert ops.decode_attention(**x, window=window)[0].isnan().all(), "what counts is not hidden"
 
 
 def test_a_row_does_not_depend_on_the_others():

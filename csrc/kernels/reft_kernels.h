@@ -1,0 +1,103 @@
+/* The C ABI of the kernels: the CUDA library and its host twin export the same functions.
+ *
+ * No function allocates, waits for the device, or keeps a pointer; what is launched on a stream may
+ * be captured in a CUDA graph. Lengths and positions are read where they lie, so a grid depends on
+ * shapes alone. Strides are in elements. `device` is the number of the device that the tensors are
+ * on, `stream` one of its cudaStream_t. The host twin works on host memory, on the calling thread,
+ * and heeds neither. */
+#ifndef REFT_KERNELS_H_
+#define REFT_KERNELS_H_
+
+#include <stdint.h>
+
+/* Changes whenever a function or a struct here does. */
+#define REFT_KERNELS_ABI 1
+
+#define REFT_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A status is 0, one of these, or a positive cudaError_t, as 35 where there is no driver. */
+enum {
+  REFT_OK = 0,
+  REFT_BAD_SHAPE = -1,  /* a count that is negative or does not divide, a size not 8, 16 .. 256 */
+  REFT_BAD_DTYPE = -2,  /* none of those below */
+  REFT_MISALIGNED = -3, /* a pointer or a stride of a tensor that is no multiple of 16 bytes */
+  REFT_NULL = -4        /* a pointer that must be there is not */
+};
+
+enum { REFT_BF16 = 0, REFT_FP32 = 1 };
+
+REFT_API int reft_abi(void);
+/* "cuda" with the architectures of its code, as "cuda 89 90a 100a", or "host". */
+REFT_API const char* reft_target(void);
+/* What a status means; never NULL. */
+REFT_API const char* reft_message(int status);
+/* 0 if the device can run the kernels; else why not. The host twin always can. */
+REFT_API int reft_probe(int device);
+
+/* A key/value cache. keys and values have the same shape, dtype and strides. */
+typedef struct {
+  void* keys; /* [rows, groups, positions, size], the last axis contiguous */
+  void* values;
+  int64_t row_stride;
+  int64_t group_stride;
+  int64_t position_stride;
+  int32_t rows;
+  int32_t groups;
+  int32_t positions;
+  int32_t size;
+  int32_t dtype;
+} reft_cache;
+
+/* Integers of either width, one for each row of a batch. */
+typedef struct {
+  const void* data;
+  int32_t wide; /* 0: int32_t, 1: int64_t */
+} reft_indices;
+
+/* softmax(query keys^T scale) values over the positions max(0, length - window) .. length - 1 of
+ * each row, or all before `length` if the window is 0. A length of 0 or less gives zeros, one over
+ * the cache's positions counts as those. Sums are fp32, in an order that depends on the row alone.
+ */
+typedef struct {
+  reft_cache cache;
+  void* out;         /* [batch, heads, size] contiguous, of the cache's dtype */
+  const void* query; /* [batch, heads, size], the last axis contiguous, of the cache's dtype */
+  int64_t query_row_stride;
+  int64_t query_head_stride;
+  reft_indices lengths;
+  reft_indices rows; /* the cache row of each row of the batch; data NULL: its own number */
+  int32_t batch;
+  int32_t heads; /* a multiple of the groups */
+  int32_t window;
+  float scale;
+} reft_decode_attention_args;
+
+REFT_API int reft_decode_attention(const reft_decode_attention_args* args, int device,
+                                   void* stream);
+
+/* Copies the key and value of each row of a batch to their position; a position outside the cache
+ * writes nothing. */
+typedef struct {
+  reft_cache cache;
+  const void* key; /* [batch, groups, size], the last axis contiguous, of the cache's dtype */
+  const void* value;
+  int64_t key_row_stride;
+  int64_t key_group_stride;
+  int64_t value_row_stride;
+  int64_t value_group_stride;
+  reft_indices positions;
+  reft_indices rows;
+  int32_t batch;
+} reft_append_args;
+
+REFT_API int reft_append(const reft_append_args* args, int device, void* stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* REFT_KERNELS_H_ */

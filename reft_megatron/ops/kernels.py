@@ -1,0 +1,233 @@
+"""The libraries of kernels: found, checked and called.
+
+Owns loading (`_kernels_cuda.so` for GPUs, `_kernels_host.so`, its twin for CPUs that tests run),
+the C structs of csrc/kernels/reft_kernels.h, and the report of which backend serves each operator
+here and why. Knows tensors only as pointers and strides; what an operator means stands in its own
+module. Nothing is compiled here, and no library of CUDA is needed to import this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reft_megatron.errors import ConfigError
+
+__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served"]
+
+ABI = 1
+"""REFT_KERNELS_ABI of the header that this module mirrors."""
+_FOLDER = Path(__file__).parents[1]
+CUDA = _FOLDER / "_kernels_cuda.so"
+HOST = _FOLDER / "_kernels_host.so"
+_DTYPES = {torch.bfloat16: 0, torch.float32: 1}
+
+_P, _L, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
+
+
+class _Cache(ctypes.Structure):
+    _fields_ = (
+        *(("keys", _P), ("values", _P)),
+        *(("row_stride", _L), ("group_stride", _L), ("position_stride", _L)),
+        *(("rows", _I), ("groups", _I), ("positions", _I), ("size", _I), ("dtype", _I)),
+    )
+
+
+class _Indices(ctypes.Structure):
+    _fields_ = (("data", _P), ("wide", _I))
+
+
+class _DecodeAttention(ctypes.Structure):
+    _fields_ = (
+        *(("cache", _Cache), ("out", _P), ("query", _P)),
+        *(("query_row_stride", _L), ("query_head_stride", _L)),
+        *(("lengths", _Indices), ("rows", _Indices)),
+        *(("batch", _I), ("heads", _I), ("window", _I), ("scale", _F)),
+    )
+
+
+class _Append(ctypes.Structure):
+    _fields_ = (
+        *(("cache", _Cache), ("key", _P), ("value", _P)),
+        *(("key_row_stride", _L), ("key_group_stride", _L)),
+        *(("value_row_stride", _L), ("value_group_stride", _L)),
+        *(("positions", _Indices), ("rows", _Indices), ("batch", _I)),
+    )
+
+
+class Library:
+    """A library of kernels. Its functions take tensors of one device, as their operators do."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError if there is no library at `path`, or one of another ABI number."""
+        if not path.is_file():
+            raise ConfigError(f"{path.name} is not built: {_HOW}.")
+        try:
+            self._functions = ctypes.CDLL(str(path))
+            abi = int(self._functions.reft_abi())
+        except (OSError, AttributeError) as error:
+            raise ConfigError(f"{path.name} cannot be loaded ({error}): {_HOW}.") from None
+        if abi != ABI:
+            raise ConfigError(f"{path.name} has ABI {abi}, and this package wants {ABI}: {_HOW}.")
+        self._functions.reft_target.restype = ctypes.c_char_p
+        self._functions.reft_message.restype = ctypes.c_char_p
+        for name in ("reft_decode_attention", "reft_append"):
+            getattr(self._functions, name).argtypes = (_P, _I, _P)
+
+    @property
+    def target(self) -> str:
+        """What its code runs on: "host", or "cuda" and the architectures."""
+        text: bytes = self._functions.reft_target()
+        return text.decode()
+
+    def message(self, status: int) -> str:
+        """What a status of its functions means."""
+        text: bytes = self._functions.reft_message(status)
+        return text.decode()
+
+    def probe(self, device: int) -> int:
+        """0 if it can run on that device, else the status that says why not."""
+        return int(self._functions.reft_probe(device))
+
+    def decode_attention(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        lengths: Tensor,
+        rows: Tensor | None,
+        window: int,
+        scale: float,
+    ) -> Tensor:
+        """See `ops.decode_attention`, which has checked the shapes and dtypes."""
+        query = query if query.stride(2) == 1 else query.contiguous()
+        out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+        args = _DecodeAttention(
+            cache=_cache(keys, values),
+            out=out.data_ptr(),
+            query=query.data_ptr(),
+            query_row_stride=query.stride(0),
+            query_head_stride=query.stride(1),
+            lengths=_indices(lengths),
+            rows=_indices(rows),
+            batch=query.shape[0],
+            heads=query.shape[1],
+            window=window,
+            scale=scale,
+        )
+        self._call("reft_decode_attention", args, query)
+        return out
+
+    def append(
+        self,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        key: Tensor,
+        value: Tensor,
+        positions: Tensor,
+        rows: Tensor | None,
+    ) -> None:
+        """See `ops.decode_attention.append`, which has checked the shapes and dtypes."""
+        key, value = (x if x.stride(2) == 1 else x.contiguous() for x in (key, value))
+        args = _Append(
+            cache=_cache(keys, values),
+            key=key.data_ptr(),
+            value=value.data_ptr(),
+            key_row_stride=key.stride(0),
+            key_group_stride=key.stride(1),
+            value_row_stride=value.stride(0),
+            value_group_stride=value.stride(1),
+            positions=_indices(positions),
+            rows=_indices(rows),
+            batch=key.shape[0],
+        )
+        self._call("reft_append", args, key)
+
+    def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
+        stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else None
+        device = like.device.index if like.is_cuda else 0
+        status = getattr(self._functions, name)(ctypes.byref(args), device, stream)
+        if status:
+            raise ValueError(f"{name}: {self.message(status)} (status {status}).")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Who serves an operator on the machine at hand."""
+
+    operator: str
+    """Its name in `ops`."""
+    backend: str
+    """What computes it."""
+    why: str
+    """What decided so."""
+
+
+@cache
+def host() -> Library:
+    """The host twin; raises ConfigError where it is not built."""
+    return Library(HOST)
+
+
+@cache
+def cuda(device: int) -> Library | str:
+    """The library for that GPU, or why there is none."""
+    try:
+        library = Library(CUDA)
+    except ConfigError as error:
+        return str(error)
+    status = library.probe(device)
+    if status:
+        return f"{CUDA.name} ({library.target}): {library.message(status)} (status {status})."
+    return library
+
+
+def served() -> list[Served]:
+    """Who serves each operator here: on the current GPU, or on a CPU where there is none."""
+    masked = "torch: scaled_dot_product_attention under a mask"
+    plain = {"append": "torch", "decode_attention": masked}
+    if not torch.cuda.is_available():
+        return [Served(operator=name, backend=by, why="no GPU") for name, by in plain.items()]
+    library = cuda(torch.cuda.current_device())
+    if isinstance(library, str):
+        return [Served(operator=name, backend=by, why=library) for name, by in plain.items()]
+    return [Served(operator=name, backend=CUDA.name, why=library.target) for name in plain]
+
+
+_HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)"
+
+
+def _cache(keys: Tensor, values: Tensor) -> _Cache:
+    if keys.stride() != values.stride() or keys.stride(3) != 1:
+        raise ValueError(
+            f"strides {keys.stride()} of keys and {values.stride()} of values; wanted the same, "
+            "and 1 for the last axis."
+        )
+    rows, groups, positions, size = keys.shape
+    return _Cache(
+        keys=keys.data_ptr(),
+        values=values.data_ptr(),
+        row_stride=keys.stride(0),
+        group_stride=keys.stride(1),
+        position_stride=keys.stride(2),
+        rows=rows,
+        groups=groups,
+        positions=positions,
+        size=size,
+        dtype=_DTYPES[keys.dtype],
+    )
+
+
+def _indices(x: Tensor | None) -> _Indices:
+    if x is None:
+        return _Indices(data=None, wide=0)
+    if x.stride(0) != 1:
+        raise ValueError(f"indices with stride {x.stride(0)}; wanted them side by side.")
+    return _Indices(data=x.data_ptr(), wide=x.dtype == torch.int64)

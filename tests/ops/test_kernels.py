@@ -1,0 +1,144 @@
+"""The libraries of kernels: structs as in C, refusals, and who serves what."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reft_megatron.errors import ConfigError
+from reft_megatron.ops import kernels
+from tests.ops.decode_scene import scene
+
+ROOT = Path(__file__).parents[2]
+HEADER = ROOT / "csrc/kernels/reft_kernels.h"
+STRUCTS = {
+    "reft_cache": kernels._Cache,
+    "reft_indices": kernels._Indices,
+    "reft_decode_attention_args": kernels._DecodeAttention,
+    "reft_append_args": kernels._Append,
+}
+
+
+def compiled(source: str, folder: Path, *flags: str) -> Path:
+    """What the C compiler makes of a text."""
+    made = folder / "made.so"
+    (folder / "source.c").write_text(source)
+    command = ["cc", "-Wall", "-Werror", "-std=c99", f"-I{HEADER.parent}", *flags]
+    subprocess.run([*command, str(folder / "source.c"), "-o", str(made)], check=True)
+    return made
+
+
+def layout(struct: type[ctypes.Structure]) -> Iterator[int]:
+    """Its size, then offset and size of each field."""
+    yield ctypes.sizeof(struct)
+    for name, *_ in struct._fields_:
+        field = getattr(struct, name)
+        yield from (field.offset, field.size)
+
+
+def test_the_structs_and_the_number_are_those_of_the_header(tmp_path: Path):
+    lines = []
+    for name, struct in STRUCTS.items():
+        values = [f"sizeof({name})"]
+        for field, *_ in struct._fields_:
+            values += [f"offsetof({name}, {field})", f"sizeof((({name}*)0)->{field})"]
+        lines += [f'printf("%zu ", {value});' for value in values]
+    source = (
+        "#include <stddef.h>\n#include <stdio.h>\n#include <reft_kernels.h>\n"
+        f'int main(void) {{ {"".join(lines)} printf("%d", REFT_KERNELS_ABI); return 0; }}\n'
+    )
+    program = compiled(source, tmp_path)
+    printed = subprocess.run([program], check=True, capture_output=True, text=True).stdout
+    ours = [*(n for struct in STRUCTS.values() for n in layout(struct)), kernels.ABI]
+    assert [int(word) for word in printed.split()] == ours
+
+
+HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)."
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(ConfigError) as refused:
+        kernels.Library(path)
+    return str(refused.value)
+
+
+def test_a_missing_library_is_named(tmp_path: Path):
+    assert refusal(tmp_path / "none.so") == f"none.so is not built: {HOW}"
+
+
+def test_a_file_that_is_no_library_is_named(tmp_path: Path):
+    (tmp_path / "text.so").write_text("no library")
+    assert refusal(tmp_path / "text.so").startswith("text.so cannot be loaded (")
+
+
+def test_a_library_of_others_is_named(tmp_path: Path):
+    made = compiled("int nothing;\n", tmp_path, "-shared", "-fPIC")
+    assert refusal(made).startswith("made.so cannot be loaded (")
+    assert "undefined symbol: reft_abi" in refusal(made)
+
+
+def test_a_library_of_another_abi_is_named(tmp_path: Path):
+    made = compiled("int reft_abi(void) { return 99; }\n", tmp_path, "-shared", "-fPIC")
+    assert refusal(made) == f"made.so has ABI 99, and this package wants {kernels.ABI}: {HOW}"
+
+
+def test_the_twin_runs_everywhere():
+    twin = kernels.host()
+    assert (twin.target, twin.probe(0), twin.message(0)) == ("host", 0, "no error")
+
+
+REFUSED = [
+    (lambda x: x.update(window=-1), "a shape that the kernel does not take (status -1)."),
+    (
+        lambda x: x.update(query=torch.zeros(2 * 4 * 16 + 1)[1:].view(2, 4, 16)),
+        "a pointer or stride that is no multiple of 16 bytes (status -3).",
+    ),
+    (
+        lambda x: x.update(query=torch.zeros(2, 4, 20)[..., :16]),
+        "a pointer or stride that is no multiple of 16 bytes (status -3).",
+    ),
+    (lambda x: x.update(query=torch.zeros(2, 3, 16)), "a shape that the kernel does not take"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED)
+def test_the_kernels_refuse_what_they_cannot_do(change: Any, message: str):
+    x = scene([3, 17], dtype=torch.float32) | {"rows": None, "window": 0, "scale": 1.0}
+    change(x)
+    with pytest.raises(ValueError, match=r"^reft_decode_attention: ") as refused:
+        kernels.host().decode_attention(**x)
+    assert message in str(refused.value)
+
+
+def test_the_kernels_refuse_what_is_not_there():
+    twin = kernels.host()
+    x = scene([3, 17], dtype=torch.float32)
+    args = kernels._DecodeAttention(cache=kernels._cache(x["keys"], x["values"]), batch=2, heads=4)
+    call = twin._functions.reft_decode_attention
+    assert twin.message(call(ctypes.byref(args), 0, None)) == "a null pointer"
+    args.cache.dtype = 7
+    assert (
+        twin.message(call(ctypes.byref(args), 0, None)) == "a dtype that the kernel does not take"
+    )
+
+
+def test_caches_of_two_strides_and_strided_indices_are_refused():
+    x = scene([3, 17], dtype=torch.float32) | {"rows": None, "window": 0, "scale": 1.0}
+    turned = x["keys"].transpose(1, 2).contiguous().transpose(1, 2)
+    with pytest.raises(ValueError, match=r"^strides \(.*\) of keys and \(.*\) of values; wanted"):
+        kernels.host().decode_attention(**x | {"keys": turned})
+    with pytest.raises(ValueError, match=r"^indices with stride 2; wanted them side by side\.$"):
+        kernels.host().decode_attention(**x | {"lengths": torch.tensor([3, 0, 17, 0])[::2]})
+
+
+def test_on_a_cpu_torch_serves():
+    assert [(row.operator, row.backend, row.why) for row in kernels.served()] == [
+        ("append", "torch", "no GPU"),
+        ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
+    ]
