@@ -19,9 +19,10 @@ __all__ = ["tokenizer_file", "tokenizer_files", "told_ends"]
 _JSON, _MODEL, _ADDED = "tokenizer.json", "tokenizer.model", "added_tokens.json"
 _NAMING = ("tokenizer_config.json", "special_tokens_map.json")
 _NUMBERING = ("generation_config.json", "config.json")
+_PARTS = ("vocab.json", "merges.txt")
 _TRAVELLING = (
-    *(_JSON, _MODEL, _ADDED, *_NAMING),
-    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    *(_JSON, _MODEL, _ADDED, *_NAMING, *_PARTS),
+    *("chat_template.jinja", "chat_template.json"),
 )
 
 
@@ -29,7 +30,7 @@ def tokenizer_file(path: str | Path) -> Path:
     """The tokenizer itself: `path`, or the `tokenizer.json` or `tokenizer.model` in that folder.
 
     Raises:
-        ConfigError: nothing is named, or the folder holds neither.
+        ConfigError: nothing is named, or the folder holds neither, as those of facebook/opt-*.
     """
     if not str(path):
         raise ConfigError(f"no tokenizer: set tokenizer.path to {WANTED}")
@@ -39,6 +40,12 @@ def tokenizer_file(path: str | Path) -> Path:
     for name in (_JSON, _MODEL):
         if (path / name).is_file():
             return path / name
+    if all((path / name).is_file() for name in _PARTS):
+        raise ConfigError(
+            f"the folder {path} holds its tokenizer as {' and '.join(_PARTS)} alone, and {_JSON} "
+            "is wanted. Save one with transformers: AutoTokenizer.from_pretrained(FOLDER)"
+            ".save_pretrained(FOLDER)"
+        )
     raise ConfigError(
         f"the folder {path} holds neither {_JSON} nor {_MODEL}: set tokenizer.path to {WANTED}"
     )

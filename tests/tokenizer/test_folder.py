@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoTokenizer
 
 from reft_megatron.errors import ConfigError
+from reft_megatron.tokenizer import load_tokenizer
 from reft_megatron.tokenizer.coder import Ends, read_coder
 from reft_megatron.tokenizer.folder import tokenizer_file, tokenizer_files, told_ends
 from tests.tokenizer.specimens import WANTED, galactica_folder, llama_folder, write_settings
@@ -191,6 +194,31 @@ def test_no_tokenizer(tmp_path: Path, ask: Callable[[object], object]) -> None:
     assert str(error.value) == (
         f"the folder {tmp_path} holds neither tokenizer.json nor tokenizer.model: {WANTED}"
     )
+
+
+def test_the_parts_of_a_tokenizer_are_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    """As facebook/opt-* has them: GPT-2's files, with OPT's special tokens at the front."""
+    ends = {"eos_token": "</s>", "bos_token": "</s>", "pad_token": "<pad>", "unk_token": "</s>"}
+    letters = sorted(ByteLevel.alphabet())
+    names = ["<s>", "<pad>", "</s>", *letters, "th", "the"]
+    (tmp_path / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nt h\nth e\n")
+    write_settings(
+        tmp_path,
+        config={"model_type": "opt"},
+        tokenizer_config={"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False, **ends},
+    )
+    with pytest.raises(ConfigError) as error:
+        load_tokenizer(tmp_path)
+    assert str(error.value) == (
+        f"the folder {tmp_path} holds its tokenizer as vocab.json and merges.txt alone, and "
+        "tokenizer.json is wanted. Save one with transformers: "
+        "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )
+    AutoTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    ours = load_tokenizer(tmp_path)
+    assert (ours.eos_id, ours.pad_id) == (2, 1)
+    assert ours.encode("the")[-1] == names.index("the")
 
 
 def test_the_files_that_travel(folder: Path) -> None:
