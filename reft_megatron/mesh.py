@@ -8,8 +8,9 @@ so `Mesh.single()` serves every test and tool that runs in one process.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import torch
@@ -17,7 +18,7 @@ import torch.distributed as dist
 
 from reft_megatron.errors import ReftError
 
-__all__ = ["Axis", "Mesh"]
+__all__ = ["Axis", "Counter", "Mesh"]
 
 T = TypeVar("T")
 
@@ -36,6 +37,9 @@ class Axis:
     """torch.distributed process group; None when the size is 1."""
     object_group: Any = None
     """Group for Python objects (gloo, so that nothing passes through a GPU); None when size 1."""
+    store: Any = None
+    """torch.distributed store that all ranks reach; None when the size is 1."""
+    _counters: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
@@ -76,6 +80,10 @@ class Axis:
         box = [item]
         dist.broadcast_object_list(box, src=self.ranks[source], group=self.object_group)
         return cast(T, box[0])
+
+    def counter(self) -> Counter:
+        """A counter that all ranks of the axis share; each calls for it in the same order."""
+        return Counter(self.store, f"counter/{self.ranks}/{next(self._counters)}")
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
@@ -119,6 +127,22 @@ class Axis:
         """Wait until every rank of the axis has come here."""
         if self.size > 1:
             dist.barrier(group=self.object_group)
+
+
+class Counter:
+    """Numbers from 0 up, dealt to whoever asks first; waits for nobody."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        """Shared through `store` under `name`; without a store it is this process's own."""
+        self._store, self._name = store, name
+        self._own = 0
+
+    def take(self, count: int) -> int:
+        """The first of the next `count` numbers, which nobody else gets."""
+        if self._store is not None:
+            return int(self._store.add(self._name, count)) - count
+        self._own += count
+        return self._own - count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

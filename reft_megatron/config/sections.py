@@ -185,8 +185,30 @@ class GenerateConfig:
     """Sequences decoded at once on one replica."""
     prefill_tokens: Count = 512
     """Prompt tokens read in one step beside them; longer prompts take several steps."""
+    unwatched_steps: Zero = 0
+    """Decode steps between looks at what they drew, without a pipeline; 0: 8 on a GPU, else 1."""
     stop_at_solution: bool = True
     """End a program once its `solution()` has returned; `task.parity=reference` never does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RolloutsConfig:
+    """What becomes of rollouts between sampling and update."""
+
+    record: str = ""
+    """Folder of the ledger; empty keeps it in the run's own folder."""
+    replay: str = ""
+    """Ledger whose rollouts are trained on in the place of new ones; nothing is generated."""
+    generate_only: bool = False
+    """Generate, judge and record, and train on nothing."""
+    max_staleness: Zero = 0
+    """Optimizer steps that a policy may be ahead of a rollout that it trains on."""
+    importance_cap: NonNegative = 0.0
+    """Truncate importance weights of trainer over sampler at this (2 is usual); 0 does not weigh."""
+    mismatch_warn: Annotated[float, Field(ge=1)] = 1.03
+    """Mean e^|difference| of sampler's and trainer's log-probs above which a run says so."""
+    mismatch_stop: Annotated[float, Field(ge=1)] = 1.05
+    """The same, above which it stops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -320,6 +342,7 @@ class Config:
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     generate: GenerateConfig = dataclasses.field(default_factory=GenerateConfig)
+    rollouts: RolloutsConfig = dataclasses.field(default_factory=RolloutsConfig)
     rewards: RewardConfig = dataclasses.field(default_factory=RewardConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
     sft: SftConfig = dataclasses.field(default_factory=SftConfig)

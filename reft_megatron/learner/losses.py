@@ -28,11 +28,12 @@ def ppo_loss(
     """PPO's clipped policy loss plus `value_coef` times its clipped value loss (train_rl_reft.py).
 
         rho  = exp(logprobs - old_logprobs)
-        L_pg = sum w max(-A rho, -A clip(rho, 1 - eps, 1 + eps))
+        L_pg = sum w c max(-A rho, -A clip(rho, 1 - eps, 1 + eps))
         L_vf = 1/2 sum w max((V - R)^2, (clip(V, V_old - eps, V_old + eps) - R)^2)
 
     `outputs`: logprobs, values. `fields`: mask (bool), weights, old_logprobs, old_values,
-    advantages (whitened), returns. All [R, L]; computed in float32. What stands where the mask is
+    advantages (whitened), returns, and `importance`, the c above, which is 1 without it
+    (`learner.mismatch`). All [R, L]; computed in float32. What stands where the mask is
     False, even NaN, reaches neither the loss nor its gradient. Returns the loss and the weighted
     sums (float32, detached); with weights that sum to 1 over the batch they are means.
     """
@@ -47,7 +48,10 @@ def ppo_loss(
     ratio = log_ratio.exp()
     pg_plain = -advantages * ratio
     pg_clipped = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
-    pg_loss = (weights * torch.maximum(pg_plain, pg_clipped)).sum()
+    pg = weights * torch.maximum(pg_plain, pg_clipped)
+    if "importance" in fields:
+        pg = pg * _counted(fields["importance"], mask)
+    pg_loss = pg.sum()
 
     vf_plain = (values - returns).square()
     near = torch.clamp(values, old_values - clip_range, old_values + clip_range)

@@ -105,6 +105,12 @@ _ROWS = (
     ("eval/vote_accuracy", "share", "Problems whose majority answer over the samples is right"),
     ("faults/executor", "verdicts", "Executor faults in the iteration, after one retry each"),
     ("prompts/dropped", "prompts", "Training problems left out, as their prompts are too long"),
+    (
+        "mismatch/ratio",
+        "ratio",
+        "Mean of e^|d|, d the difference of sampler's and trainer's log-probs",
+    ),
+    ("mismatch/k3", "nats", "Mean of e^d - 1 - d: estimated KL of the sampler from the trainer"),
     ("mismatch/mean", "nats", "Mean absolute difference of sampler's and trainer's log-probs"),
     ("mismatch/max", "nats", "Largest absolute difference of sampler's and trainer's log-probs"),
     ("time/generate", "s", "Sampling completions"),

@@ -62,12 +62,16 @@ class Mixed:
     def __init__(
         self, cache: Cache, positions: Tensor, *, decoding: int, pieces: Sequence[Piece]
     ) -> None:
-        """positions int64 [T]: the first `decoding` are those of cache rows 0, 1, ..., one each."""
+        """positions int64 [T]: the first `decoding` are those of cache rows 0, 1, ..., one each.
+
+        A negative one is an idle row. Without pieces nothing here waits for a GPU.
+        """
         self._cache, self._positions, self._decoding = cache, positions, decoding
         self._lengths = positions[:decoding] + 1
-        rows = [torch.arange(decoding)]
-        rows += [torch.full((piece.length,), piece.row) for piece in pieces]
-        self._rows = torch.cat(rows).to(positions.device)
+        self._rows = None
+        if pieces:
+            rows = [torch.full((piece.length,), piece.row) for piece in pieces]
+            self._rows = torch.cat([torch.arange(decoding), *rows]).to(positions.device)
         self._pieces = list(_spans(decoding, pieces))
         self._masks: dict[tuple[Piece, int], Tensor] = {}
 

@@ -33,7 +33,7 @@ from reft_megatron.ops.logprob import VocabShard, linear_logprob, project
 from reft_megatron.policy import device as devices
 from reft_megatron.policy.attention import Layout, Positioned
 from reft_megatron.policy.families import Architecture
-from reft_megatron.policy.layers import block_spec
+from reft_megatron.policy.layers import PolicyTransformerConfig, block_spec
 
 __all__ = [
     "CLASSES",
@@ -55,14 +55,6 @@ _ACTIVATIONS = {"gelu": functional.gelu, "relu": functional.relu, "swiglu": func
 
 Head = Callable[["PolicyModel", Tensor], Tensor]
 """What to compute from the last stage's hidden states [L, R, H]."""
-
-
-@dataclass
-class PolicyTransformerConfig(TransformerConfig):
-    """Megatron's config and what it cannot say."""
-
-    architecture: Architecture | None = None
-    """Where our own layers look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,10 +178,9 @@ class PolicyModel(GPTModel):
         whole = gather_from_tensor_model_parallel_region(own)[:, : self.vocab.real]
         return whole.view(length, rows, -1).transpose(0, 1)
 
-    def next_logits(self, hidden: Tensor, last: Tensor) -> Tensor:
-        """fp32 logits [R, V] after position `last` [R] of each row; hidden [L, R, H]."""
-        rows = torch.arange(hidden.shape[1], device=hidden.device)
-        return project(hidden[last, rows], self.vocabulary_weight(), self.shard)
+    def next_logits(self, hidden: Tensor, after: Tensor | slice) -> Tensor:
+        """fp32 logits [K, V] after K tokens of one row, `after` their indices; hidden [L, 1, H]."""
+        return project(hidden[after, 0], self.vocabulary_weight(), self.shard)
 
 
 def unpublished(head: str) -> frozenset[str]:

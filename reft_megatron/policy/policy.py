@@ -20,7 +20,7 @@ from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import checkpoint
 from reft_megatron.policy.families import Architecture
-from reft_megatron.policy.generate import Generator
+from reft_megatron.policy.generate import Generator, Limits, Over, Usage
 from reft_megatron.policy.huggingface import HEAD_NAMES, load_folder
 from reft_megatron.policy.initialise import initialise
 from reft_megatron.policy.meta import describe
@@ -73,6 +73,7 @@ class Policy:
             vocab_size=tokenizer.vocab_size,
         )
         self._fill(read=weights and not config.model.load)
+        self._generator = Generator(self._chunks, mesh, eos_id=tokenizer.eos_id)
         self._optimizer: MegatronOptimizer | None = None
         self._wrapped: list[DistributedDataParallel] = []
         if total_steps is None:
@@ -90,21 +91,31 @@ class Policy:
         self,
         prompts: Sequence[Prompt],
         *,
-        samples: int,
         sampling: Sampling,
+        over: Over = lambda problem_id, sample, tokens: False,
         on_finish: Callable[[Completion], None] = lambda completion: None,
     ) -> list[Completion]:
-        """Completions of this replica's `prompts`, on every rank of the replica."""
+        """Completions of `prompts`: those that fell to this replica, on every rank of it.
+
+        See `Generator.run`; `usage` then says what it cost.
+        """
         settings = self._config.generate
-        generator = Generator(self._chunks, self.mesh, eos_id=self._tokenizer.eos_id)
-        return generator.run(
-            prompts,
-            samples=samples,
-            sampling=sampling,
+        limits = Limits(
             max_new_tokens=settings.max_new_tokens,
             slots=settings.slots,
-            on_finish=on_finish,
+            prefill_tokens=settings.prefill_tokens,
+            # On a GPU each look makes the host wait for the device.
+            unwatched_steps=settings.unwatched_steps
+            or (8 if self.mesh.device.type == "cuda" else 1),
         )
+        return self._generator.run(
+            prompts, sampling=sampling, limits=limits, over=over, on_finish=on_finish
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """What the last `generate` cost this rank."""
+        return self._generator.usage
 
     def score(self, batches: Sequence[MicroBatch]) -> dict[str, list[Tensor]]:
         """Log-probs, values and entropies of each sequence, fp32 [length], about its tokens.

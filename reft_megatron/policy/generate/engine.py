@@ -13,10 +13,12 @@ replica or the layout.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +26,7 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling, choose
 from reft_megatron.policy.cache import Cache, Mixed
+from reft_megatron.policy.generate.burst import Burst
 from reft_megatron.policy.generate.lane import Lane, Over, Rules, Step
 from reft_megatron.policy.generate.requests import Queue, tickets_of
 from reft_megatron.policy.generate.stages import Ring, whole_sequences
@@ -46,6 +49,8 @@ class Limits:
     """Sequences decoded at once."""
     prefill_tokens: int
     """Prompt tokens read in one step beside them."""
+    unwatched_steps: int = 1
+    """Steps in which nothing is read, between looks at what was drawn; 1 in a pipeline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +185,12 @@ class _Call:
         ]
         self._steps: list[Step | None] = [None] * lanes
         self._drawn: list[list[float]] = [[]] * lanes
+        self._unwatched = limits.unwatched_steps if lanes == 1 else 1
+        if self._unwatched > 1:
+            ((cache,),) = self._caches
+            self._burst = Burst(
+                chunks[0], cache, mesh, slots=slots, steps=self._unwatched, sampling=sampling
+            )
         self._prefill_rows = prefill_rows
         self._decoded = self._prefilled = self._passes = 0
 
@@ -214,15 +225,15 @@ class _Call:
         last = self._steps[number]
         drawn = 2 * last.draws if last else 0
         if axis.first:
-            heard = self._drawn[number]
             if drawn and axis.size > 1:
-                heard = self._ring.receive_numbers(drawn)
-            self._absorb(lane, heard)
+                self._drawn[number] = self._ring.receive_numbers(drawn)
+            heard, self._drawn[number] = self._drawn[number], []
+            self._absorb(lane, last, heard)
             taken = self._queue.take(lane.room(self._share))
         else:
             numbers = self._ring.receive_numbers(drawn + 1 + self._prefill_rows)
             heard, count = numbers[:drawn], int(numbers[drawn])
-            self._absorb(lane, heard)
+            self._absorb(lane, last, heard)
             taken = [int(ticket) for ticket in numbers[drawn + 1 :][:count]]
         if not axis.last:
             blank = [0] * (self._prefill_rows - len(taken))
@@ -231,14 +242,21 @@ class _Call:
         self._steps[number] = None if lane.over else lane.step(self._mesh.device)
 
     @staticmethod
-    def _absorb(lane: Lane, drawn: Sequence[float]) -> None:
-        """Tokens, then their log-probs, as the last stage sends them."""
-        half = len(drawn) // 2
-        lane.absorb([int(token) for token in drawn[:half]], drawn[half:])
+    def _absorb(lane: Lane, step: Step | None, drawn: Sequence[float]) -> None:
+        """Tokens, then their log-probs, draw by draw, as the last stage sends them."""
+        if step is not None:
+            steps = len(drawn) // (2 * step.draws) if step.draws else 0
+            tokens, logprobs = np.reshape(drawn, (2, step.draws, steps))
+            lane.absorb(tokens.astype(int).tolist(), logprobs.tolist())
 
     def _advance(self, number: int, step: Step, index: int) -> None:
         """Take the lane's step through one model chunk."""
         chunk = self._chunks[index]
+        if self._unwatched > 1 and (count := self._lanes[number].unwatched(self._unwatched)) > 1:
+            tokens, logprobs = self._burst.run(step, count)
+            self._drawn[number] = [*itertools.chain(*tokens, *logprobs)]
+            self._passes, self._decoded = self._passes + count, self._decoded + count * step.draws
+            return
         if not chunk.pre_process:
             shape = (step.tokens.shape[1], 1, chunk.config.hidden_size)
             chunk.set_input_tensor(self._ring.receive_hidden(shape, chunk.config.params_dtype))

@@ -148,6 +148,16 @@ class Lane:
                 _Prefill(prompt=prompt, fresh=fresh, row=self._prefill_rows.pop())
             )
 
+    def unwatched(self, most: int) -> int:
+        """Steps, up to `most`, after which somebody must look at what was drawn.
+
+        One while prompts are read; otherwise no more than until the first sequence is cut.
+        """
+        if self._prefills:
+            return 1
+        longest = max(len(sequence.tokens) for sequence in self._live)
+        return min(most, self._rules.max_new_tokens - longest)
+
     def step(self, device: torch.device) -> Step:
         """The next step: a token for each live slot, and the next pieces of prompts."""
         tokens = [np.array([sequence.tokens[-1] for sequence in self._live], np.int64)]
@@ -179,8 +189,12 @@ class Lane:
             places=torch.tensor(places, dtype=torch.int64, device=device),
         )
 
-    def absorb(self, tokens: Sequence[int], logprobs: Sequence[float]) -> None:
-        """Take in what the last step drew, in its order; ended sequences leave their slots."""
+    def absorb(self, tokens: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]]) -> None:
+        """Take in what was drawn for each draw of the last step; ended sequences leave their slots.
+
+        Several tokens each, where the step was followed by others unwatched; those past a
+        sequence's end are nobody's.
+        """
         drawn = iter(zip(tokens, logprobs, strict=True))
         free = [
             row for row, sequence in enumerate(self._live) if self._grow(sequence, *next(drawn))
@@ -208,12 +222,20 @@ class Lane:
                 self._live[row] = last
                 self._copy(len(self._live), [row], last.position)
 
-    def _grow(self, sequence: _Sequence, token: int, logprob: float) -> bool:
-        """Append a token; True if that ends the sequence."""
+    def _grow(self, sequence: _Sequence, tokens: Sequence[int], logprobs: Sequence[float]) -> bool:
+        """Append tokens until one ends the sequence; True if one does."""
+        for token, logprob in zip(tokens, logprobs, strict=True):
+            if self._append(sequence, token, logprob):
+                return True
+        return False
+
+    def _append(self, sequence: _Sequence, token: int, logprob: float) -> bool:
         sequence.tokens.append(token)
         sequence.logprobs.append(logprob)
-        identity = sequence.prompt.problem_id, sequence.sample
-        finished = token == self._rules.eos_id or self._rules.over(*identity, sequence.tokens)
+        prompt = sequence.prompt
+        finished = token == self._rules.eos_id or self._rules.over(
+            prompt.problem_id, sequence.sample, sequence.tokens
+        )
         ended = finished or len(sequence.tokens) >= self._rules.max_new_tokens
         if ended:
             self._on_finish(

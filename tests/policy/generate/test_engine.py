@@ -44,6 +44,7 @@ def generate(
     *,
     samples: int = 1,
     prefill: int = 64,
+    unwatched: int = 1,
 ) -> list[Completion]:
     """Those completions of the first prompts that fell to this replica."""
     prompts = [
@@ -51,9 +52,14 @@ def generate(
         for prompt in make_prompts(64)[:count]
     ]
     generator = Generator(policy._chunks, policy.mesh, eos_id=EOS)
-    limits = Limits(max_new_tokens=NEW, slots=slots, prefill_tokens=prefill)
+    limits = Limits(
+        max_new_tokens=NEW, slots=slots, prefill_tokens=prefill, unwatched_steps=unwatched
+    )
     found = generator.run(prompts, sampling=sampling, limits=limits)
-    assert generator.usage.decoded == generator.usage.useful, "no idle slot is computed"
+    usage = generator.usage
+    if unwatched == 1:
+        assert usage.decoded == usage.useful, "no idle slot is computed"
+    assert usage.useful <= usage.decoded <= usage.useful + (unwatched - 1) * len(found)
     return found
 
 
@@ -157,6 +163,16 @@ def test_every_layout_draws_the_same_tokens(ranks, still, plain, drawn, name: st
 @pytest.mark.parametrize("slots", [1, 3])
 def test_the_number_of_slots_does_not_matter(still, plain, drawn, slots: int):
     same(generate(still, 64, slots, DRAWN), drawn, plain, DRAWN)
+
+
+@pytest.mark.parametrize("prefill", [1, 7, 1000])
+def test_how_prompts_are_read_does_not_matter(still, plain, drawn, prefill: int):
+    same(generate(still, 64, 16, DRAWN, prefill=prefill), drawn, plain, DRAWN)
+
+
+@pytest.mark.parametrize("unwatched", [2, 8, 100])
+def test_steps_without_a_look_draw_the_same(still, plain, drawn, unwatched: int):
+    same(generate(still, 64, 16, DRAWN, unwatched=unwatched), drawn, plain, DRAWN)
 
 
 def test_completions_end_where_they_should(drawn):

@@ -53,7 +53,10 @@ class Scene:
         return step
 
     def draw(self, *tokens: int) -> None:
-        self.lane.absorb(tokens, [-0.5 * token for token in tokens])
+        self.draw_many(*([token] for token in tokens))
+
+    def draw_many(self, *tokens: list[int]) -> None:
+        self.lane.absorb(tokens, [[-0.5 * token for token in row] for row in tokens])
 
     def row(self, number: int, length: int) -> list[int]:
         return self.cache.layer(1, torch.zeros(1))[0][number, 0, :length, 0].int().tolist()
@@ -151,6 +154,24 @@ def test_room_counts_slots_and_rows_for_prompts():
         scene.step()
         scene.draw(*[7] * (2 if _ == 2 else 0))
     assert [scene.lane.room(samples) for samples in (1, 2, 4)] == [3, 1, 0]
+
+
+def test_steps_unwatched_end_sequences_where_they_end():
+    scene = Scene(1, budget=50, new=9)
+    scene.lane.admit([Ticket(prompt=0, samples=(0, 1, 2))])
+    assert scene.lane.unwatched(4) == 1, "a prompt is being read"
+    scene.step()
+    scene.draw(10, 20, 30)
+    assert [scene.lane.unwatched(most) for most in (4, 100)] == [4, 8]
+    scene.step()
+    scene.draw_many([11, EOS, 12, 13], [21, 22, 23, 24], [EOS, EOS, 31, 32])
+    assert [told(c) for c in scene.done] == [
+        ("p_0", 0, [10, 11, EOS], True),
+        ("p_0", 2, [30, EOS], True),
+    ]
+    step = scene.step()
+    assert (step.tokens.tolist(), step.positions.tolist()) == ([[24]], [[5]])
+    assert scene.lane.unwatched(100) == 4
 
 
 def test_tickets_hold_a_few_samples_of_one_prompt():
