@@ -2,10 +2,12 @@
 
 Owns which class serves each part of a transformer block: Megatron's own tensor-parallel linear
 layers, our attention, and norms that work under sequence parallelism without apex or Transformer
-Engine. Other providers (FP8) plug in here.
+Engine; and the config that Megatron hands to each of them. Other providers (FP8) plug in here.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
@@ -19,7 +21,15 @@ from torch import Tensor
 from reft_megatron.policy.attention import CoreAttention
 from reft_megatron.policy.families import Architecture
 
-__all__ = ["LayerNorm", "RMSNorm", "block_spec"]
+__all__ = ["LayerNorm", "PolicyTransformerConfig", "RMSNorm", "block_spec"]
+
+
+@dataclass
+class PolicyTransformerConfig(TransformerConfig):
+    """Megatron's config and what it cannot say."""
+
+    architecture: Architecture = field(kw_only=True)
+    """Where our own layers look."""
 
 
 class LayerNorm(torch.nn.LayerNorm):
@@ -30,15 +40,11 @@ class LayerNorm(torch.nn.LayerNorm):
     """
 
     def __init__(
-        self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: object
+        self, config: PolicyTransformerConfig, hidden_size: int, eps: float = 1e-5, **_: object
     ) -> None:
         """Normalises the last dimension, of `hidden_size`; learned scale and shift by config."""
-        architecture = getattr(config, "architecture", None)
-        super().__init__(
-            hidden_size,
-            eps=eps,
-            elementwise_affine=architecture is None or architecture.norm.affine,
-        )
+        affine = config.architecture.norm.affine
+        super().__init__(hidden_size, eps=eps, elementwise_affine=affine)
         for parameter in self.parameters():
             parameter.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]  # Megatron's mark
 
