@@ -55,7 +55,7 @@ def decode_attention(
     _check_indices(len(query), len(keys), lengths=lengths, rows=rows)
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     out: Tensor = torch.ops.reft.decode_attention(
-        query, keys, values, lengths, rows, window, factor
+        query, keys, values, lengths=lengths, rows=rows, window=window, scale=factor
     )
     return out
 
@@ -69,12 +69,12 @@ def append(
     positions: Tensor,
     rows: Tensor | None = None,
 ) -> None:
-    """Write each row's new key and value [R, G, D] into the cache [C, G, P, D], in place.
+    """Write the key and value [R, G, D] of each of R tokens into the cache [C, G, P, D], in place.
 
-    positions int32 or int64 [R]: where the token of each row stands; a negative one is an idle row,
-    which writes nothing. rows as in `decode_attention`; no row may be named twice. Raises
-    ValueError for shapes and dtypes that do not fit, and on a CPU for a position beyond P, which on
-    a GPU writes nothing.
+    positions int32 or int64 [R]: where each token stands; a negative one is idle and writes
+    nothing. rows as in `decode_attention`; a cache row may be named by many tokens, a place of it
+    by one. Raises ValueError for shapes and dtypes that do not fit, and on a CPU for a position
+    beyond P, which on a GPU writes nothing. A GPU that the kernel does not serve is waited for.
     """
     _check_cache(keys, values, like=key)
     if key.shape != value.shape or key.shape[1] != keys.shape[1] or value.dtype != key.dtype:
@@ -83,7 +83,7 @@ def append(
             f"wanted both [rows, {keys.shape[1]}, {keys.shape[3]}] {keys.dtype}."
         )
     _check_indices(len(key), len(keys), positions=positions, rows=rows)
-    torch.ops.reft.append(keys, values, key, value, positions, rows)
+    torch.ops.reft.append(keys, values, key=key, value=value, positions=positions, rows=rows)
 
 
 def _check_cache(keys: Tensor, values: Tensor, *, like: Tensor) -> None:
@@ -117,6 +117,7 @@ def _decode_attention_fake(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
+    *,
     lengths: Tensor,
     rows: Tensor | None,
     window: int,
@@ -128,6 +129,7 @@ def _decode_attention_fake(
 def _append_fake(
     keys: Tensor,
     values: Tensor,
+    *,
     key: Tensor,
     value: Tensor,
     positions: Tensor,
@@ -140,6 +142,7 @@ def _decode_attention_cpu(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
+    *,
     lengths: Tensor,
     rows: Tensor | None,
     window: int,
@@ -162,6 +165,7 @@ def _decode_attention_cuda(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
+    *,
     lengths: Tensor,
     rows: Tensor | None,
     window: int,
@@ -204,6 +208,7 @@ def _masked(query: Tensor, keys: Tensor, values: Tensor, *, seen: Tensor, scale:
 def _append_cpu(
     keys: Tensor,
     values: Tensor,
+    *,
     key: Tensor,
     value: Tensor,
     positions: Tensor,
@@ -218,6 +223,7 @@ def _append_cpu(
 def _append_cuda(
     keys: Tensor,
     values: Tensor,
+    *,
     key: Tensor,
     value: Tensor,
     positions: Tensor,
@@ -239,22 +245,22 @@ def _write(
     positions: Tensor,
     rows: Tensor | None,
 ) -> None:
-    """Idle rows write what is there, so that nothing waits to know which they are."""
     where = torch.arange(len(key), device=key.device) if rows is None else rows
-    busy = ((positions >= 0) & (positions < keys.shape[2]))[:, None, None]
-    positions = positions.clamp(0, keys.shape[2] - 1)
-    for cache, fresh in ((keys, key), (values, value)):
-        cache[where, :, positions] = fresh.where(busy, cache[where, :, positions])
+    busy = (positions >= 0) & (positions < keys.shape[2])
+    if not busy.all():
+        where, positions, key, value = where[busy], positions[busy], key[busy], value[busy]
+    keys[where, :, positions] = key
+    values[where, :, positions] = value
 
 
 torch.library.define(
     "reft::decode_attention",
-    "(Tensor query, Tensor keys, Tensor values, Tensor lengths, Tensor? rows, SymInt window, "
+    "(Tensor query, Tensor keys, Tensor values, *, Tensor lengths, Tensor? rows, SymInt window, "
     "float scale) -> Tensor",
 )
 torch.library.define(
     "reft::append",
-    "(Tensor(a!) keys, Tensor(b!) values, Tensor key, Tensor value, Tensor positions, "
+    "(Tensor(a!) keys, Tensor(b!) values, *, Tensor key, Tensor value, Tensor positions, "
     "Tensor? rows) -> ()",
 )
 torch.library.impl("reft::decode_attention", "CPU", _decode_attention_cpu)

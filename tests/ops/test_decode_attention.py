@@ -66,6 +66,16 @@ def test_idle_rows_give_zeros_and_write_nothing(kind: torch.dtype):
         assert torch.equal(cache, old)
 
 
+def test_tokens_of_one_row_land_side_by_side_and_idle_ones_nowhere():
+    """A step that decodes rows 0 and 1, the second idle, and reads three tokens into row 1."""
+    keys, values = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    fresh = torch.arange(1.0, 6)[:, None, None].expand(5, 1, 8)
+    where = {"positions": torch.tensor([4, -1, 0, 1, 2]), "rows": torch.tensor([0, 1, 1, 1, 1])}
+    ops.append(keys, values, key=fresh, value=-fresh, **where)
+    assert keys[:, 0, :, 0].tolist() == [[0, 0, 0, 0, 1, 0, 0, 0], [3, 4, 5, 0, 0, 0, 0, 0]]
+    assert torch.equal(values, -keys)
+
+
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("window", [0, 2])
 def test_what_lies_outside_does_not_leak(garbage: float, window: int):
@@ -96,15 +106,16 @@ def test_a_row_does_not_depend_on_the_others():
         assert distance(alone, whole[i : i + 1].double()) < BANDS[torch.float32]
 
 
-def test_the_operators_are_what_torch_expects():
+@pytest.mark.parametrize("rows", [None, [1, 3]])
+def test_the_operators_are_what_torch_expects(rows: list[int] | None):
     x = scene([3, 17], dtype=torch.float32)
-    tensors = x["query"], x["keys"], x["values"], x["lengths"]
+    cache, positions = (x["keys"], x["values"]), x.pop("lengths")
+    which = {"rows": None if rows is None else torch.tensor(rows)}
+    seen = {"lengths": positions, "window": 4, "scale": 0.25, **which}
+    torch.library.opcheck(torch.ops.reft.decode_attention, (x["query"], *cache), seen)
     fresh = torch.zeros(2, 2, 16)
-    for rows in (None, torch.tensor([1, 3])):
-        torch.library.opcheck(torch.ops.reft.decode_attention, (*tensors, rows, 4, 0.25))
-        torch.library.opcheck(
-            torch.ops.reft.append, (*tensors[1:3], fresh, fresh, tensors[3] - 1, rows)
-        )
+    written = {"key": fresh, "value": fresh, "positions": positions - 1, **which}
+    torch.library.opcheck(torch.ops.reft.append, cache, written)
 
 
 GOOD = scene([3, 17], dtype=torch.float32)
