@@ -80,6 +80,7 @@ FIELDS: dict[str, Field] = {
     # One per token of prompt and response.
     "tokens": Field(dtype=np.int64, place=Place.ENDS),
     "mask": Field(dtype=np.bool_, place=Place.LAST),
+    "stale": Field(dtype=np.bool_, place=Place.LAST),
     "sampler_logprobs": _PER_TOKEN,
     "old_logprobs": _PER_TOKEN,
     "ref_logprobs": _PER_TOKEN,

@@ -23,34 +23,15 @@ from reft_megatron.errors import ConfigError, DataError
 from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.rollouts.batch import pick
 from reft_megatron.rollouts.buffer import RolloutBuffer
-from reft_megatron.types import Completion, Reason, Rollout, Verdict
+from reft_megatron.rollouts.schema import LEDGER, token_rows
+from tests.rollouts.scene import make_rollout
 
 PAD = 1
 BUDGET = 64
 PER_TOKEN = ("mask", "sampler_logprobs", "advantages")
 
 
-def _rollout(number: int, sample: int) -> Rollout:
-    rng = np.random.default_rng([number, sample])
-    prompt, response = rng.integers(2, 8), rng.integers(1, 20)
-    return Rollout(
-        completion=Completion(
-            problem_id=f"gsm8k_{number:03d}",
-            sample=sample,
-            prompt_ids=rng.integers(3, 90, prompt, dtype=np.int32),
-            token_ids=rng.integers(3, 90, response, dtype=np.int32),
-            logprobs=-rng.random(response, dtype=np.float32),
-            finished=True,
-        ),
-        text=f"{number}/{sample}",
-        verdict=Verdict(reason=Reason.NO_SOLUTION),
-        reward=float(number % 2),
-        policy_version=0,
-        seed=1,
-    )
-
-
-WHOLE = [_rollout(number, sample) for number in range(12) for sample in range(2)]
+WHOLE = [make_rollout(number, sample) for number in range(12) for sample in range(2)]
 
 
 def _fill(mesh: Mesh) -> RolloutBuffer:
@@ -80,6 +61,7 @@ def _observe(mesh: Mesh) -> dict[str, Any]:
         "lengths": buffer.lengths,
         "rewards": buffer.rewards.tolist(),
         "kept": [rollout.text for rollout in buffer.rollouts],
+        "table": buffer.table().to_pylist(),
         "tokens": [row.tolist() for row in buffer.rows("tokens")],
         "shapes": {p: {tuple(b.positions.shape) for b in batches} for p, batches in made.items()},
         "fields": {name for batches in made.values() for b in batches for name in b.fields},
@@ -209,6 +191,16 @@ def test_neither_layout_nor_sharding_changes_a_sum(ranks, alone):
         assert both == pytest.approx(wanted, rel=1e-6)
 
 
+def test_the_writers_tables_are_the_batch_with_its_scores(ranks, alone):
+    assert [seen["table"] for seen in ranks[:2]] == [[], []]
+    rows = [*ranks[2]["table"], *ranks[3]["table"]]
+    assert sorted(rows, key=lambda row: (row["problem_id"], row["sample"])) == alone["table"]
+    assert [row["text"] for row in alone["table"]] == [rollout.text for rollout in WHOLE]
+    for row in rows:
+        assert row["advantages"] == [2 * x for x in row["logprobs"]]
+        assert row["values"] is None
+
+
 @pytest.fixture
 def buffer() -> RolloutBuffer:
     buffer = _fill(Mesh.single())
@@ -279,6 +271,64 @@ def test_a_budget_below_one_sequence_is_refused():
         ConfigError, match=r"^sequence \d+ has \d+ tokens and a micro-batch holds 5;"
     ):
         buffer.distribute(max_tokens=5)
+
+
+def test_a_batch_can_come_from_the_ledger(buffer: RolloutBuffer):
+    buffer.put("old_values", [np.arange(n, dtype=np.float32) for n in buffer.lengths])
+    table = buffer.table()
+    assert table.schema == LEDGER
+    prompts = [len(rollout.completion.prompt_ids) for rollout in WHOLE]
+    assert [row[0] for row in token_rows(table, "values")] == prompts
+    replayed = RolloutBuffer(Mesh.single(), pad_id=PAD)
+    replayed.fill(table)
+    replayed.distribute(max_tokens=BUDGET)
+    assert replayed.table()["values"].null_count == 24, "scores are made anew"
+    for name in ("tokens", "mask", "sampler_logprobs"):
+        both = zip(replayed.rows(name), buffer.rows(name), strict=True)
+        assert all(ours.tobytes() == theirs.tobytes() for ours, theirs in both)
+
+
+def test_two_samples_of_one_number_are_refused():
+    buffer = RolloutBuffer(Mesh.single(), pad_id=PAD)
+    with pytest.raises(DataError) as caught:
+        buffer.fill([*WHOLE, *WHOLE[5:7]])
+    assert str(caught.value) == (
+        "the rollout buffer was given sample 1 of problem gsm8k_002 twice, and 1 more such pairs. "
+        "Number the samples of a problem apart."
+    )
+
+
+@pytest.fixture
+def aged() -> RolloutBuffer:
+    """Rollouts of policy versions 5, 6 and 7."""
+    buffer = RolloutBuffer(Mesh.single(), pad_id=PAD)
+    buffer.fill([make_rollout(number, 0, policy_version=5 + number % 3) for number in range(9)])
+    buffer.distribute(max_tokens=BUDGET)
+    return buffer
+
+
+def test_rollouts_that_are_too_old_are_refused(aged: RolloutBuffer):
+    batches = aged.for_ppo(("mask",), policy_version=8, max_staleness=3, packed=True)
+    assert sum(len(batch.lengths) for batch in batches) == 9
+    assert set(batches[0].fields) == {"mask"}
+    with pytest.raises(DataError) as caught:
+        aged.for_ppo(("mask",), policy_version=8, max_staleness=2, packed=True)
+    assert str(caught.value) == (
+        "a rollout was sampled 3 optimizer steps before policy version 8, and at most 2 are "
+        "allowed. Sample anew, raise rollouts.max_staleness, or have stale rollouts marked and "
+        "corrected."
+    )
+
+
+def test_or_they_are_marked(aged: RolloutBuffer):
+    batches = aged.for_ppo(("mask",), policy_version=8, max_staleness=1, beyond="mark", packed=True)
+    versions = [rollout.policy_version for rollout in aged.rollouts]
+    marks = {
+        i: set(row.tolist())
+        for batch in batches
+        for i, row in zip(batch.indices, pick(batch, batch.fields["stale"]), strict=True)
+    }
+    assert marks == {i: {version < 7} for i, version in enumerate(versions)}
 
 
 if __name__ == "__main__":
