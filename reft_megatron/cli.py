@@ -30,6 +30,8 @@ RECIPES = {
 }
 COMMANDS = {
     "run-programs": "run the programs of a file, write down what each returns",
+    "doctor": "what this machine has, and which backend serves each operator",
+    "rollouts": "list, show, compare and export what a run sampled",
 }
 
 

@@ -183,10 +183,14 @@ def cuda(device: int) -> Library | str:
         library = Library(CUDA)
     except ConfigError as error:
         return str(error)
+    return state(library, device) if library.probe(device) else library
+
+
+def state(library: Library, device: int = 0) -> str:
+    """What a library has code for, and what keeps it from running on a device."""
     status = library.probe(device)
-    if status:
-        return f"{CUDA.name} ({library.target}): {library.message(status)} (status {status})."
-    return library
+    trouble = f", but {library.message(status)} (status {status})" if status else ""
+    return f"has code for {library.target}{trouble}"
 
 
 def served() -> list[Served]:

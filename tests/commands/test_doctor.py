@@ -1,0 +1,38 @@
+"""The command that says what serves each operator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reft_megatron.cli import main
+from reft_megatron.ops import kernels
+
+
+def words(capsys: pytest.CaptureFixture[str]) -> str:
+    """What it prints, without the tables' lines and breaks."""
+    assert main(["doctor"]) == 0
+    return " ".join("".join(c for c in capsys.readouterr().out if c.isascii()).split())
+
+
+def test_it_tells_who_serves_what(capsys: pytest.CaptureFixture[str]) -> None:
+    told = words(capsys)
+    assert "GPU none that torch can use" in told
+    assert "_kernels_host.so has code for host" in told
+    for row in kernels.served():
+        assert row.operator in told
+
+
+def test_it_tells_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kernels, "CUDA", tmp_path / "k.so")
+    assert "k.so is not built: `pip install -e .` builds it" in words(capsys)
+
+
+def test_it_has_no_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--fast"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --fast" in capsys.readouterr().err
