@@ -7,15 +7,15 @@ Try it: `python tools/hf_to_megatron.py --input galactica-6.7b --output checkpoi
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reft_megatron.config import ParallelConfig
-from reft_megatron.errors import ReftError
-from reft_megatron.policy import join, leave
+if not __package__:  # started by its path: `tools` is found from the root
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from reft_megatron.policy.huggingface import to_checkpoint
+from tools.conversion import make_parser, run
 
 _HELP = """\
 examples:
@@ -31,40 +31,24 @@ itself, with model.hf=FOLDER and no conversion. Weights pass through memory one 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert; returns the exit status: 1, with a message, for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        mesh = join(ParallelConfig(), seed=0, timeout_s=options.timeout, threads=1)
-        done = to_checkpoint(
-            options.input, options.output, world=mesh.world, allow_nonfinite=options.allow_nonfinite
-        )
-        if mesh.main:
-            print(
-                f"{options.output}: {done.architecture.name}, {done.tensors} tensors, "
-                f"{done.nbytes / 1e9:.3f} GB, head: {done.head}. Start from it with "
-                f"model.load={options.output}"
-            )
-        leave()
-    except ReftError as error:
-        print(f"hf_to_megatron: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Make a checkpoint of this project from a Hugging Face folder.",
+    parser = make_parser(
+        "Make a checkpoint of this project from a Hugging Face folder.",
         epilog=_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        source="Hugging Face folder",
+        result="checkpoint folder",
     )
-    parser.add_argument("--input", type=Path, required=True, help="Hugging Face folder")
-    parser.add_argument("--output", type=Path, required=True, help="checkpoint folder to make")
     parser.add_argument(
         "--allow-nonfinite", action="store_true", help="convert weights that are NaN or infinite"
     )
-    parser.add_argument(
-        "--timeout", type=int, default=3600, help="seconds that processes wait for each other"
+    options = parser.parse_args(arguments)
+    return run(
+        "hf_to_megatron",
+        options,
+        lambda world: to_checkpoint(
+            options.input, options.output, world=world, allow_nonfinite=options.allow_nonfinite
+        ),
+        advice=f". Start from it with model.load={options.output}",
     )
-    return parser
 
 
 if __name__ == "__main__":

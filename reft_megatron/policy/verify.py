@@ -14,15 +14,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reft_megatron.config import Config
-from reft_megatron.errors import CheckpointError, ConfigError, DataError, ReftError
+from reft_megatron.errors import CheckpointError, ConfigError, DataError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.families import Architecture, family_of, read_architecture
+from reft_megatron.policy.huggingface.load import Source
 from reft_megatron.policy.huggingface.mapping import HEAD_NAMES, head_of
 from reft_megatron.policy.huggingface.reader import WeightFiles
 from reft_megatron.policy.model import PolicyModel
@@ -33,7 +34,6 @@ from reft_megatron.tokenizer import Tokenizer
 
 __all__ = ["Difference", "Report", "folder_head", "verify"]
 
-_T = TypeVar("_T")
 _EMBEDDINGS = "embeddings"
 _MODULES = {"logits": "lm_head", "values": "v_head", "scores": "score"}
 """The modules that make each output, by transformers' and TRL's names."""
@@ -118,15 +118,17 @@ def verify(
     without transformers, CheckpointError for a folder or checkpoint that cannot be loaded,
     DataError for a prompt that is empty, too long, or has ids that the model has not.
     """
-    architecture = read_architecture(folder)
-    _check_prompts(prompts, architecture)
-    theirs = _on_main(mesh, lambda: _ask_transformers(folder, prompts, architecture))
+    with mesh.world.together(), WeightFiles(folder) as files:
+        architecture, head = read_architecture(folder), head_of(files.tensors)
+        _check_prompts(prompts, architecture)
+        Source.check(files, architecture, vocab=architecture.vocab, head=head, world=mesh.world)
+    with mesh.world.together():
+        theirs = _ask_transformers(folder, prompts, architecture) if mesh.main else []
     policy = Policy(config, mesh, tokenizer, total_steps=None)
     if config.model.load:
         policy.load(Path(config.model.load), weights_only=True)
-    head = folder_head(folder)
     ours = _ask_ours(policy, prompts, head=head)
-    found = [_differences(a, b) for a, b in zip(ours, theirs or [], strict=mesh.main)]
+    found = [_differences(a, b) for a, b in zip(ours, theirs, strict=mesh.main)]
     prompts_found = tuple(mesh.world.broadcast_object(found))
     report = Report(prompts=prompts_found, tolerance=tolerance)
     if report.agrees:
@@ -154,20 +156,6 @@ def _check_prompts(prompts: Sequence[Sequence[int]], architecture: Architecture)
                 f"prompt {number} has the token id {max(prompt)}, and {architecture.name} embeds "
                 f"{architecture.vocab}. Use the tokenizer that belongs to the model."
             )
-
-
-def _on_main(mesh: Mesh, make: Callable[[], _T]) -> _T | None:
-    """What `make` gives on the main process, None elsewhere; what it raises is raised by all."""
-    made, failure = None, None
-    if mesh.main:
-        try:
-            made = make()
-        except ReftError as error:
-            failure = error
-    failure = mesh.world.broadcast_object(failure)
-    if failure is not None:
-        raise failure
-    return made
 
 
 # ---------------------------------------------------------------- transformers

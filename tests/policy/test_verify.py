@@ -100,6 +100,9 @@ def test_what_cannot_be_compared_is_refused_by_every_rank(ranks, root: Path):
     wrapped = root / "wrapped"
     shutil.copytree(root / "llama", wrapped)
     tensors = load_file(wrapped / "model.safetensors")
+    shutil.copytree(root / "llama", root / "half")
+    half = {name: x for name, x in tensors.items() if name != "v_head.summary.bias"}
+    save_file(half, root / "half" / "model.safetensors", metadata={"format": "pt"})
     tensors = {f"module.{name}": x for name, x in tensors.items() if "v_head" not in name}
     save_file(tensors, wrapped / "model.safetensors", metadata={"format": "pt"})
     cases = [
@@ -107,6 +110,7 @@ def test_what_cannot_be_compared_is_refused_by_every_rank(ranks, root: Path):
         ("llama", [[5], []]),
         ("llama", [[5] * 97]),
         ("llama", [[5, 86]]),
+        ("half", [[5]]),
         ("wrapped", [[5]]),
     ]
     told = ranks(2, play_refusals, root, cases)
@@ -119,6 +123,10 @@ def test_what_cannot_be_compared_is_refused_by_every_rank(ranks, root: Path):
         "to the model.",
     ]
     assert told[0][4] == (
+        "/half has a value head without v_head.summary.bias. Save the head whole, or leave all of "
+        "it out."
+    )
+    assert told[0][5] == (
         "transformers does not find lm_head.weight, model.embed_tokens.weight, "
         "model.layers.0.input_layernorm.weight in /wrapped, and would draw them at random. Save "
         "the model with save_pretrained()."
