@@ -180,7 +180,7 @@ class GenerateConfig:
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Keep the smallest set of tokens with this probability mass; 1 keeps all, which PPO wants."""
     min_p: Fraction = 0.0
-    """Keep the tokens at least this likely relative to the likeliest; 0 keeps all (PPO wants it)."""
+    """Keep tokens at least this likely beside the likeliest; 0 keeps all, which PPO wants."""
     slots: Count = 64
     """Sequences decoded at once on one replica."""
     prefill_tokens: Count = 512
@@ -204,7 +204,7 @@ class RolloutsConfig:
     max_staleness: Zero = 0
     """Optimizer steps that a policy may be ahead of a rollout that it trains on."""
     importance_cap: NonNegative = 0.0
-    """Truncate importance weights of trainer over sampler at this (2 is usual); 0 does not weigh."""
+    """Weigh tokens by trainer over sampler probability, at most this (2 is usual); 0 never."""
     mismatch_warn: Annotated[float, Field(ge=1)] = 1.03
     """Mean e^|difference| of sampler's and trainer's log-probs above which a run says so."""
     mismatch_stop: Annotated[float, Field(ge=1)] = 1.05

@@ -90,7 +90,7 @@ def play(place: Place, root: Path) -> dict[str, Found]:
         done: list[Completion] = []
         if name in place.generating:
             greedy = Sampling(greedy=True)
-            done = policy.generate(prompts(name), samples=1, sampling=greedy)
+            done = policy.generate(prompts(name), sampling=greedy)
         found[name] = Found(far=far, greedy=[text.token_ids.tolist() for text in done])
     return found
 

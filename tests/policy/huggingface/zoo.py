@@ -224,24 +224,26 @@ def _ask(model: Any, name: str, head: dict[str, torch.Tensor]) -> Said:
     if name in RERANK:
         return Said(**padded, values=np.zeros(0), greedy=[], gap=0.0)
     values = out.hidden_states[-1][mask.bool()] @ head["weight"][0] + head["bias"]
-    greedy, gap = _generate(model, [torch.from_numpy(p.token_ids).long() for p in prompts(name)])
+    texts = [torch.from_numpy(p.token_ids).long() for p in prompts(name)]
+    greedy, gap = generate(model, texts, NEW)
     return Said(**padded, values=values.numpy(), greedy=greedy, gap=gap)
 
 
-def _generate(model: Any, texts: list[torch.Tensor]) -> tuple[list[list[int]], float]:
+def generate(model: Any, texts: list[torch.Tensor], new: int) -> tuple[list[list[int]], float]:
+    """Greedy completions of up to `new` tokens, and the smallest gap between two best logits."""
     ids, mask = _pad(texts, "left")
     out = model.generate(
         input_ids=ids,
         attention_mask=mask,
-        max_new_tokens=NEW,
+        max_new_tokens=new,
         do_sample=False,
         eos_token_id=EOS,
         pad_token_id=PAD,
         output_logits=True,
         return_dict_in_generate=True,
     )
-    new = out.sequences[:, ids.shape[1] :].tolist()
-    greedy = [row[: row.index(EOS) + 1] if EOS in row else row for row in new]
+    rows = out.sequences[:, ids.shape[1] :].tolist()
+    greedy = [row[: row.index(EOS) + 1] if EOS in row else row for row in rows]
     best = torch.stack(out.logits, dim=1).topk(2).values
     gaps = [best[i, : len(row), 0] - best[i, : len(row), 1] for i, row in enumerate(greedy)]
     return greedy, float(torch.cat(gaps).min())
