@@ -74,7 +74,7 @@ class Source:
                     f"{list(shape)}. Files and config.json belong to different models."
                 )
         _check_rest(files, names, architecture)
-        _check_tie(files, names, architecture, world)
+        _check_tie(files, names, architecture, world=world)
         missing = {key for key, name in heads.items() if name not in names}
         if missing and len(missing) < len(heads):
             raise CheckpointError(
@@ -193,7 +193,7 @@ def _check_rest(files: WeightFiles, names: Mapping[str, str], architecture: Arch
 
 
 def _check_tie(
-    files: WeightFiles, names: Mapping[str, str], architecture: Architecture, world: Axis
+    files: WeightFiles, names: Mapping[str, str], architecture: Architecture, *, world: Axis
 ) -> None:
     """CheckpointError if the model is tied and its files hold another output projection.
 
@@ -202,7 +202,7 @@ def _check_tie(
     embedding = names[family_of(architecture).stems(architecture)["embedding"][0] + ".weight"]
     copies = [p + _output(architecture) for p in WRAPPERS]
     for output in copies if architecture.tied else []:
-        if output in files.tensors and not _same(files, embedding, output, world):
+        if output in files.tensors and not _same(files, embedding, output, world=world):
             raise CheckpointError(
                 f"{files.folder}: config.json ties {output} to {embedding}, but the files hold two "
                 "different tensors. Set tie_word_embeddings to false in config.json if they should "
@@ -210,7 +210,7 @@ def _check_tie(
             )
 
 
-def _same(files: WeightFiles, first: str, second: str, world: Axis) -> bool:
+def _same(files: WeightFiles, first: str, second: str, *, world: Axis) -> bool:
     """True if this rank's share of both has the same bits, those of NaN included."""
     one, other = files.tensors[first], files.tensors[second]
     if (one.shape, one.dtype) != (other.shape, other.dtype):

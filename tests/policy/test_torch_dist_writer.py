@@ -1,11 +1,10 @@
-"""Weight folders without a model: any rectangle of what anybody wrote, and pieces for anybody."""
+"""Weight folders in pieces that Megatron loads; pieces that do not fit, and disks that are full."""
 
 from __future__ import annotations
 
 import itertools
 import resource
-import tempfile
-import warnings
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from megatron.core.dist_checkpointing import load_common_state_dict
 from megatron.core.dist_checkpointing.core import check_is_distributed_checkpoint
 from torch import Tensor
-from torch.distributed import checkpoint as dcp
 
+from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy import join
 from reft_megatron.policy.draft import Draft
@@ -36,60 +33,7 @@ from tests.policy.scene import (
     open_policy,
     weights_of,
 )
-from tests.policy.torch_dist_pieces import cut, drawn, rows_of, write_whole
-
-DTYPES = [torch.bfloat16, torch.float16, torch.float32]
-Rectangle = tuple[tuple[int, ...], tuple[int, ...]]
-
-# ---------------------------------------------------------------- round trips
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> tuple[Tensor, list[Piece], list[Rectangle]]:
-    """A tensor, pieces that make it up in any order, and rectangles of it."""
-    shape = tuple(draw(st.lists(st.integers(1, 5), max_size=3)))
-    dtype = draw(st.sampled_from(DTYPES))
-    edges = [sorted({0, n, *draw(st.sets(st.integers(1, n)))}) for n in shape]
-    pieces = [
-        Piece(
-            key="a",
-            shape=shape,
-            begin=tuple(low for low, _ in spans),
-            size=tuple(high - low for low, high in spans),
-            dtype=dtype,
-        )
-        for spans in itertools.product(*map(itertools.pairwise, edges))
-    ]
-    span = [st.lists(st.integers(0, n), min_size=2, max_size=2).map(sorted) for n in shape]
-    rectangles = [
-        (tuple(low for low, _ in spans), tuple(high - low for low, high in spans))
-        for spans in draw(st.lists(st.tuples(*span), max_size=4))
-    ]
-    return drawn(shape, dtype), draw(st.permutations(pieces)), rectangles
-
-
-@settings(max_examples=60, deadline=None)
-@given(cases())
-def test_every_rectangle_is_what_the_pieces_were(case: tuple[Tensor, list[Piece], list[Rectangle]]):
-    whole, pieces, rectangles = case
-    with tempfile.TemporaryDirectory() as folder:
-        write_whole(Path(folder), {"a": whole}, pieces)
-        stored = StoredWeights(Path(folder))
-        assert stored.tensors == {"a": (tuple(whole.shape), whole.dtype)}
-        everything = ((0,) * whole.dim(), tuple(whole.shape))
-        for begin, size in [everything, *rectangles]:
-            found = stored.read("a", begin, size)
-            assert found.is_contiguous()
-            assert found.data_ptr() % found.itemsize == 0
-            torch.testing.assert_close(found, cut(whole, begin, size), rtol=0, atol=0)
-
-
-def test_what_is_read_may_be_written_to(tmp_path: Path):
-    whole = drawn((4, 3), torch.float32)
-    write_whole(tmp_path, {"a": whole}, rows_of("a", whole, 2))
-    stored = StoredWeights(tmp_path)
-    stored.read("a", (0, 0), (2, 3)).zero_()
-    assert torch.equal(stored.read("a", (0, 0), (4, 3)), whole)
+from tests.policy.torch_dist_pieces import check_whole, cut, drawn, rows_of, write_whole
 
 
 def test_a_view_of_much_is_written_as_little(tmp_path: Path):
@@ -109,57 +53,11 @@ def test_pieces_of_any_stride_are_written(tmp_path: Path):
     assert torch.equal(StoredWeights(tmp_path).read("a", (0, 0), (6, 4)), whole)
 
 
-def test_what_torch_itself_wrote(tmp_path: Path):
-    """Not only tensors, and those in any order of their dimensions."""
-    turned, scalar = drawn((3, 5), torch.float16).T, torch.tensor(7.5)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that there is one process only
-        dcp.save(
-            {"turned": turned, "scalar": scalar, "step": 3, "deep": {"b": torch.ones(2)}},
-            storage_writer=dcp.FileSystemWriter(tmp_path),
-            no_dist=True,
-        )
-    (tmp_path / "metadata.json").write_text('{"sharded_backend": "torch_dist"}')
-    stored = StoredWeights(tmp_path)
-    assert stored.tensors == {
-        "turned": ((5, 3), torch.float16),
-        "scalar": ((), torch.float32),
-        "deep.b": ((2,), torch.float32),
-    }
-    assert torch.equal(stored.read("turned", (1, 0), (3, 2)), turned[1:4, :2])
-    assert stored.read("scalar", (), ()) == 7.5
-
-
 def test_the_setting_of_checksums_is_left_alone(tmp_path: Path):
     whole = drawn((2,), torch.float32)
     assert torch.serialization.get_crc32_options()
     write_whole(tmp_path, {"a": whole}, rows_of("a", whole, 1))
     assert torch.serialization.get_crc32_options()
-
-
-# ---------------------------------------------------------------- with real policies
-
-
-def play_saving(layout: Layout, folder: Path) -> None:
-    open_policy(layout).save(folder, extra={})
-
-
-def check_whole(folder: Path, weights: dict[str, np.ndarray[Any, Any]]) -> None:
-    """The folder holds the scene's weights, and no other tensors."""
-    stored = StoredWeights(folder)
-    assert stored.tensors.keys() == {name.split("/")[0] for name in weights}
-    for name, wanted in weights.items():
-        key, *layer = name.split("/")
-        begin = (*map(int, layer), *(0 for _ in wanted.shape))
-        found = stored.read(key, begin, (*(1 for _ in layer), *wanted.shape))
-        np.testing.assert_array_equal(found.reshape(wanted.shape), wanted, err_msg=name)
-
-
-@pytest.mark.megatron
-def test_what_four_ranks_saved_is_read_whole(ranks, weights, tmp_path: Path):
-    ranks(4, play_saving, LAYOUTS["tp2-pp2"], tmp_path / "ckpt")
-    assert len(list((tmp_path / "ckpt" / "weights").glob("*.distcp"))) == 4
-    check_whole(tmp_path / "ckpt" / "weights", weights)
 
 
 def play_rewriting(source: Path, folder: Path) -> list[str]:
@@ -255,3 +153,102 @@ def test_memory_is_that_of_a_few_pieces(ranks, tmp_path: Path):
     (taken,) = ranks(1, play_two_hundred_megabytes, tmp_path)
     print(f"{taken / MIB:.0f} MiB for pieces of 5")
     assert taken < 40 * MIB
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tensor `a` of 6 rows in three chunks of two, and a scalar `b`."""
+    whole, scalar = drawn((6, 4), torch.float32), torch.tensor(1.0)
+    alone = Piece(key="b", shape=(), begin=(), size=(), dtype=torch.float32)
+    pieces = [*rows_of("a", whole, 2), alone]
+    write_whole(tmp_path / "weights", {"a": whole, "b": scalar}, pieces)
+    return tmp_path / "weights"
+
+
+# ---------------------------------------------------------------- when it cannot be written
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda p: p[:-1], "pieces fill 4 of 6 elements of a"),
+        (lambda p: [*p[:2], p[0]], "overlapping chunks"),
+        (lambda p: [*p[:2], replace(p[2], begin=(5,))], "out of bounds chunk"),
+        (lambda p: [*p[:2], replace(p[2], dtype=torch.float16)], "a is both"),
+        (lambda p: [*p[:2], replace(p[2], shape=(7,))], "a is both"),
+    ],
+    ids=["a hole", "twice", "outside", "two dtypes", "two shapes"],
+)
+def test_pieces_that_do_not_fit_are_a_mistake(tmp_path: Path, change, told: str):
+    whole = drawn((6,), torch.float32)
+    with pytest.raises(ValueError, match=told):
+        write_whole(tmp_path / "new", {"a": whole}, change(rows_of("a", whole, 2)))
+    assert not (tmp_path / "new").exists()
+
+
+def test_another_tensor_than_the_piece_is_a_mistake(tmp_path: Path):
+    pieces = rows_of("a", drawn((6,), torch.float32), 2)
+    for wrong in (torch.zeros(3), torch.zeros(2, dtype=torch.float16)):
+        with pytest.raises(ValueError, match=r"a at \[0\] must be torch.float32 \[2\]"):
+            write(tmp_path / str(len(wrong)), pieces, lambda _, x=wrong: x, world=Axis())
+
+
+def test_a_folder_that_is_taken_is_refused(folder: Path):
+    whole = drawn((6,), torch.float32)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(CheckpointError) as caught:
+        write_whole(folder, {"a": whole}, rows_of("a", whole, 2))
+    assert str(caught.value) == f"{folder} is not empty. Choose a new folder."
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def play_failing(folder: Path, where: int, how: str) -> str:
+    """Two ranks write; the one of rank `where` cannot."""
+    world = join(configure(LAYOUTS["tp2"]).parallel, seed=0, timeout_s=300, threads=1).world
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    whole = drawn((60, 1000), torch.float32)
+    if how == "disk" and world.rank == where:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY))
+
+    def read(piece: Piece) -> Tensor:
+        if how == "bug" and world.rank == where:
+            raise KeyError("a bug")
+        return cut(whole, piece.begin, piece.size)
+
+    place = folder / "file" / "new" if how == "place" else folder / "new"
+    try:
+        write(place, rows_of("a", whole, 2), read, world=world)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "written"
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_fails_on_one_rank_is_told_on_every_rank(ranks, tmp_path: Path, where: int):
+    new = tmp_path / "new"
+    told = ranks(2, play_failing, tmp_path, where, "bug")
+    assert told[where] == "KeyError: 'a bug'"
+    assert told[1 - where] == f"ReftError: rank {where}: KeyError: 'a bug'"
+    assert "metadata.json" not in {path.name for path in new.iterdir()}
+    for path in new.iterdir():
+        path.unlink()
+    told = ranks(2, play_failing, tmp_path, where, "disk")
+    full = (
+        f"{new} could not be written: [Errno 27] File too large. Free disk space or choose "
+        "another folder."
+    )
+    assert told == [f"CheckpointError: {full}"] * 2
+    with pytest.raises(CheckpointError, match=r"new has no metadata\.json, but must be in"):
+        StoredWeights(new)
+
+
+@pytest.mark.megatron
+def test_a_place_that_cannot_be_made_is_told_on_every_rank(ranks, tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    told = ranks(2, play_failing, tmp_path, 0, "place")
+    full = (
+        f"{tmp_path / 'file' / 'new'} could not be written: [Errno 20] Not a directory: "
+        f"'{tmp_path / 'file' / 'new'}'. Free disk space or choose another folder."
+    )
+    assert told == [f"CheckpointError: {full}"] * 2
