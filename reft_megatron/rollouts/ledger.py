@@ -186,6 +186,11 @@ class Ledger:
                     for batch in file.iter_batches(rows, columns=columns):
                         yield iteration, batch
 
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of the whole ledger, some columns of them: what a view reads."""
+        for _, batch in self.scan(columns):
+            yield batch
+
     def files(self, iteration: int, *, checksums: bool = True) -> Iterator[tuple[Path, str]]:
         """(file, what is wrong with it, or nothing) for each file of a sealed iteration.
 

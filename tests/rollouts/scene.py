@@ -23,8 +23,8 @@ def make_rollout(
         completion=Completion(
             problem_id=f"gsm8k_{number:03d}",
             sample=sample,
-            prompt_ids=rng.integers(3, 90, prompt, dtype=np.int32),
-            token_ids=rng.integers(3, 90, response, dtype=np.int32),
+            prompt_ids=rng.integers(3, 80, prompt, dtype=np.int32),
+            token_ids=rng.integers(3, 80, response, dtype=np.int32),
             logprobs=-rng.random(response, dtype=np.float32),
             finished=finished,
         ),
