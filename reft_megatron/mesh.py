@@ -91,7 +91,7 @@ class Axis:
 
         An error of this package is raised on every rank, that of the first rank where there are
         several. Any other is raised where it happened, and on the other ranks a ReftError that
-        names it. Ranks must not wait for each other inside the block.
+        names it. Inside, ranks may wait for each other only in another such block.
         """
         failure: Exception | None = None
         try:

@@ -45,7 +45,7 @@ class Source:
     names: Mapping[str, str]
     """transformers' name of each tensor to its name in the files."""
     missing: frozenset[str]
-    """Megatron's names of the head's weights that the files lack."""
+    """Megatron's names of what the files lack: a head's weights, what is not published with it."""
 
     @classmethod
     def check(
@@ -105,7 +105,7 @@ def load_folder(
 ) -> frozenset[str]:
     """Fill the weights of `chunks` from `folder`; returns Megatron's names of those it lacks.
 
-    Only a head can be lacking. Padded vocabulary rows become zero. Raises CheckpointError on every
+    Only a head can be lacking, and what is not published with one. Padded vocabulary rows become zero. Raises CheckpointError on every
     rank if any of them finds something wrong.
     """
     with mesh.world.together(), WeightFiles(folder) as files:
