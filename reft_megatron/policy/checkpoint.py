@@ -23,7 +23,7 @@ from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.policy import device as devices
 from reft_megatron.policy import optimizer_state, torch_dist
 from reft_megatron.policy.draft import Draft, check_manifest
-from reft_megatron.policy.meta import META, read_meta
+from reft_megatron.policy.meta import META, differing, read_meta
 from reft_megatron.policy.model import HEADS, PolicyModel, unpublished
 from reft_megatron.policy.origin import FOLDER
 
@@ -63,8 +63,8 @@ def save(
     with draft.step("written"):
         torch_dist.write(weights, draft.path / WEIGHTS)
     if optimizer is not None:
-        state = optimizer_state.collect(chunks, optimizer, mesh)
         with draft.step("written"):
+            state = optimizer_state.collect(chunks, optimizer, mesh)
             torch_dist.write(state, draft.path / _OPTIMIZER)
     with draft.step("written"):
         torch.save(_random_state(), _random(draft.path, mesh))
@@ -91,10 +91,10 @@ def check_identity(
     """CheckpointError unless the checkpoint holds the `wanted` model (as trained, to resume)."""
     for key in ("vocab_size", "tokenizer", "architecture", *(["precision"] if resume else [])):
         saved, asked = meta.get(key), wanted[key]
+        if isinstance(saved, dict) and isinstance(asked, dict):
+            names = differing(saved, asked)
+            saved, asked = ({name: tree.get(name) for name in names} for tree in (saved, asked))
         if saved != asked:
-            if isinstance(saved, dict) and isinstance(asked, dict):
-                differing = [name for name in asked if saved.get(name) != asked[name]]
-                saved, asked = ({n: tree.get(n) for n in differing} for tree in (saved, asked))
             raise CheckpointError(
                 f"{folder} was written for {key} {saved!r}, but this run has {asked!r}. Use the "
                 "settings of the run that wrote it, or another checkpoint."
@@ -146,11 +146,18 @@ def _find_megatron(folder: Path, mesh: Mesh) -> Path | None:
     """
     found = None
     latest = folder / "latest_checkpointed_iteration.txt"
-    if mesh.main and latest.is_file():
-        name = latest.read_text().strip()
-        found = folder / (f"iter_{int(name):07d}" if name.isdecimal() else name)
-    elif mesh.main and (folder / "metadata.json").is_file():
-        found = folder
+    with mesh.world.together():
+        if mesh.main and latest.is_file():
+            try:
+                name = latest.read_text("ascii").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise CheckpointError(
+                    f"cannot read {latest}, which names Megatron-LM's last checkpoint: {error}. "
+                    "Point at the folder of one iteration (iter_...) instead."
+                ) from None
+            found = folder / (f"iter_{int(name):07d}" if name.isdecimal() else name)
+        elif mesh.main and (folder / "metadata.json").is_file():
+            found = folder
     return mesh.world.broadcast_object(found)
 
 

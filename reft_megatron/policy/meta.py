@@ -7,6 +7,7 @@ reading it. What a run adds to it (layout, precision, version) is the run's affa
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,16 @@ from reft_megatron.errors import CheckpointError
 from reft_megatron.policy.families import Architecture, from_dict
 from reft_megatron.tokenizer import Tokenizer
 
-__all__ = ["META", "TOKEN_IDS", "architecture_in", "describe", "identity", "read_meta", "token_ids"]
+__all__ = [
+    "META",
+    "TOKEN_IDS",
+    "architecture_in",
+    "describe",
+    "differing",
+    "identity",
+    "read_meta",
+    "token_ids",
+]
 
 META = "meta.json"
 """Name of the file."""
@@ -39,8 +49,17 @@ def token_ids(tokenizer: Tokenizer) -> dict[str, int]:
 
 
 def identity(architecture: Architecture, *, rows: int) -> dict[str, Any]:
-    """What must agree between checkpoint and model: all but the name, with `rows` of embedding."""
-    return {**asdict(architecture), "name": "", "vocab": rows}
+    """All that an architecture is, its name included, with `rows` of embedding."""
+    return {**asdict(architecture), "vocab": rows}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Keys that make two identities different models.
+
+    Neither the name does, nor the size of random weights, which are there no more.
+    """
+    keys = dict.fromkeys([*one, *other])
+    return [k for k in keys if k not in ("name", "init_std") and one.get(k) != other.get(k)]
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

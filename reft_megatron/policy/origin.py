@@ -18,7 +18,7 @@ from reft_megatron.policy.families import (
     find_architecture,
     read_architecture,
 )
-from reft_megatron.policy.meta import architecture_in, identity, read_meta, token_ids
+from reft_megatron.policy.meta import architecture_in, differing, identity, read_meta, token_ids
 from reft_megatron.tokenizer import Tokenizer, tokenizer_files
 
 __all__ = [
@@ -119,7 +119,7 @@ def _holds(folder: Path, tokenizer: str) -> bool:
 def _agreed(preset: str, found: Architecture, where: str) -> Architecture:
     """`found`; ConfigError if the preset is another architecture."""
     trees = [identity(a, rows=0) for a in (find_architecture(preset), found)]
-    other = [key for key in trees[0] if trees[0][key] != trees[1][key]]
+    other = differing(*trees)
     if other:
         told = "; ".join(f"{key} {trees[0][key]!r} and {trees[1][key]!r}" for key in other)
         raise ConfigError(

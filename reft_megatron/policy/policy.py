@@ -64,7 +64,10 @@ class Policy:
         self._config = config
         self._tokenizer = tokenizer
         self._total_steps = total_steps
-        self._files = travelling_files(config, tokenizer)
+        self._files: dict[str, bytes] = {}
+        with mesh.world.together():
+            if mesh.main:
+                self._files = travelling_files(config, tokenizer)
         self._chunks: list[PolicyModel] = build_chunks(
             self.architecture,
             config.model,

@@ -231,6 +231,28 @@ def test_another_architecture_is_refused(saved: Path):
         f"{saved} was written for architecture {{'layers': 4}}, but this run has {{'layers': 5}}. "
         "Use the settings of the run that wrote it, or another checkpoint."
     )
+    newer = {**meta, "architecture": {**meta["architecture"], "experts": 8}}
+    with pytest.raises(CheckpointError, match=r"architecture {'experts': 8}, .* {'experts': None}"):
+        check_identity(saved, newer, meta, resume=False)
+
+
+def test_neither_name_nor_first_weights_make_another_model(saved: Path):
+    meta = json.loads((saved / "meta.json").read_text())
+    assert meta["architecture"]["name"] == "galactica-tiny"
+    ours = {**meta, "architecture": {**meta["architecture"], "name": "mine", "init_std": 0.5}}
+    check_identity(saved, meta, ours, resume=True)
+
+
+def play_unreadable(folder: Path) -> str:
+    return refusal(folder, open_policy(LAYOUTS["dp2"]))
+
+
+@pytest.mark.megatron
+def test_every_rank_hears_that_megatrons_pointer_cannot_be_read(ranks, tmp_path: Path):
+    (tmp_path / "latest_checkpointed_iteration.txt").write_bytes(b"\xff\xfe")
+    messages = ranks(2, play_unreadable, tmp_path)
+    assert len(set(messages)) == 1
+    assert "which names Megatron-LM's last checkpoint: 'ascii' codec" in messages[0]
 
 
 def test_another_precision_cannot_resume(saved: Path):

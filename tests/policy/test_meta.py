@@ -10,7 +10,7 @@ import pytest
 
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy.families import find_architecture
-from reft_megatron.policy.meta import architecture_in, describe, read_meta
+from reft_megatron.policy.meta import architecture_in, describe, differing, identity, read_meta
 from tests.policy.scene import EOS, PAD, TOKENIZER, VOCAB
 
 TINY = find_architecture("galactica-tiny")
@@ -19,9 +19,23 @@ TINY = find_architecture("galactica-tiny")
 def test_a_description_is_read_back(tmp_path: Path):
     (tmp_path / "meta.json").write_text(json.dumps(describe(TINY, TOKENIZER, rows=VOCAB)))
     meta = read_meta(tmp_path)
-    assert architecture_in(meta, tmp_path) == replace(TINY, name=tmp_path.name, vocab=VOCAB)
+    assert architecture_in(meta, tmp_path) == replace(TINY, vocab=VOCAB)
     assert (meta["eos_token_id"], meta["pad_token_id"]) == (EOS, PAD)
     assert (meta["vocab_size"], meta["tokenizer"]) == (VOCAB, TOKENIZER.fingerprint)
+
+
+def test_a_model_without_a_name_is_called_after_its_folder(tmp_path: Path):
+    meta = {"architecture": {**identity(TINY, rows=90), "name": ""}}
+    assert architecture_in(meta, tmp_path / "warm").name == "warm"
+
+
+def test_what_makes_another_model():
+    one = identity(TINY, rows=90)
+    assert differing(one, identity(replace(TINY, name="x", init_std=1.0), rows=90)) == []
+    assert differing(one, identity(replace(TINY, layers=5), rows=91)) == ["layers", "vocab"]
+    del one["tied"]
+    # Either may know more than the other.
+    assert differing({**one, "experts": 8}, {**one, "tied": True}) == ["experts", "tied"]
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "3", "[1]", "\udcff"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reft_megatron.config import Config, ModelConfig, TokenizerConfig
-from reft_megatron.errors import CheckpointError, ConfigError
+from reft_megatron.errors import CheckpointError, ConfigError, ReftError
+from reft_megatron.policy import join
 from reft_megatron.policy.families import family_of, find_architecture
 from reft_megatron.policy.meta import identity
 from reft_megatron.policy.origin import (
@@ -17,7 +18,16 @@ from reft_megatron.policy.origin import (
     tokenizer_path,
     travelling_files,
 )
-from tests.policy.scene import EOS, PAD, TOKENIZER, VOCAB
+from tests.policy.scene import (
+    EOS,
+    LAYOUTS,
+    ONE,
+    PAD,
+    TOKENIZER,
+    VOCAB,
+    configure,
+    open_policy,
+)
 from tools.random_checkpoint import word_tokenizer
 
 WORDS = word_tokenizer(VOCAB)
@@ -49,6 +59,9 @@ def test_a_folder_says_what_it_holds(folder: Path):
 
 def test_a_preset_beside_a_folder_must_be_the_same_model(folder: Path):
     assert architecture_of(ModelConfig(hf=str(folder), preset="galactica-tiny")).vocab == 86
+    tree = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**tree, "init_std": 0.02}))
+    architecture_of(ModelConfig(hf=str(folder), preset="galactica-tiny"))
     with pytest.raises(ConfigError, match=r"are different models: layers 12 and 4; hidden 768 and"):
         architecture_of(ModelConfig(hf=str(folder), preset="galactica-125m"))
 
@@ -62,6 +75,7 @@ def test_a_checkpoint_says_what_it_holds(tmp_path: Path):
     meta = {"architecture": identity(TINY, rows=86)}
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     found = architecture_of(ModelConfig(load=str(tmp_path)))
+    assert found.name == "galactica-tiny"
     assert asdict(replace(found, name=TINY.name, vocab=0)) == asdict(TINY)
     (tmp_path / "meta.json").write_text('{"architecture": {"name": ""}}')
     with pytest.raises(CheckpointError, match="describes no model that is known"):
@@ -119,3 +133,26 @@ def test_ids_of_the_old_tokenizer_stay_behind(folder: Path):
     ids = {"bos_token_id": None, "eos_token_id": EOS, "pad_token_id": PAD}
     assert json.loads(found["config.json"]) == {**tree, **ids, "sep_token_id": None}
     assert json.loads(found["generation_config.json"]) == {**ids, "top_p": 0.9}
+
+
+def play_travelling(path: Path) -> tuple[list[str], str]:
+    """Names of the files that this rank holds, and what it says once they are gone."""
+    with_path = f"tokenizer.path={path}"
+    held = sorted(open_policy(LAYOUTS["dp2"], with_path, total_steps=None)._files)
+    join(configure(ONE).parallel, seed=0, timeout_s=300).world.barrier()
+    path.unlink(missing_ok=True)
+    try:
+        open_policy(LAYOUTS["dp2"], with_path, total_steps=None)
+    except ReftError as error:
+        return held, str(error)
+    return held, "no error"
+
+
+@pytest.mark.megatron
+def test_only_the_rank_that_writes_holds_them(ranks, tmp_path: Path):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(WORDS)
+    (main, said), (other, repeated) = ranks(2, play_travelling, path)
+    assert (main, other) == (["tokenizer.json"], [])
+    assert said == repeated
+    assert str(path) in said
