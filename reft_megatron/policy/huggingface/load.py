@@ -105,8 +105,8 @@ def load_folder(
 ) -> frozenset[str]:
     """Fill the weights of `chunks` from `folder`; returns Megatron's names of those it lacks.
 
-    Only a head can be lacking, and what is not published with one. Padded vocabulary rows become zero. Raises CheckpointError on every
-    rank if any of them finds something wrong.
+    Only a head can be lacking, and what is not published with one. Padded vocabulary rows become
+    zero. Raises CheckpointError on every rank if any of them finds something wrong.
     """
     with mesh.world.together(), WeightFiles(folder) as files:
         vocab = chunks[0].vocab.rows

@@ -59,7 +59,8 @@ def test_a_classifier_of_a_run_knows_its_padding(alone, files, tmp_path):
     path = files / "words.json"
     out, ours = export(alone, tmp_path, "model.head=rerank", f"tokenizer.path={path}")
     model = transformers.AutoModelForSequenceClassification.from_pretrained(out).eval()
-    assert model.config.pad_token_id == ours.pad_id
+    # transformers has a padding of its own for OPT, which may be the same by chance.
+    assert json.loads((out / "config.json").read_text())["pad_token_id"] == ours.pad_id
     text = ours.encode("w7 w8 w9")
     with torch.no_grad():
         bare, padded = (
