@@ -12,7 +12,9 @@ __all__ = ["changed_settings"]
 
 _MAY_CHANGE = (
     *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
-    *("run.max_skipped_steps", "rewards.workers", "generate.slots", "sft.stop_after_epoch"),
+    *("run.max_skipped_steps", "rewards.workers", "sft.stop_after_epoch"),
+    *("generate.slots", "generate.prefill_tokens", "generate.unwatched_steps"),
+    *("rollouts.record", "rollouts.mismatch_"),
     *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
 )
 """Settings that a run may go on with changed: how it runs, on what layout, and how long. (A longer

@@ -24,13 +24,13 @@ from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError
 from reft_megatron.learner.losses import ppo_loss
 from reft_megatron.policy import Policy
+from reft_megatron.recipes.collection import Collection
 from reft_megatron.recipes.order import take
 from reft_megatron.recipes.ppo_metrics import rollout_metrics, update_metrics
 from reft_megatron.recipes.ppo_targets import set_scores, set_targets
 from reft_megatron.recipes.selection import close_unit
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.buffer import RolloutBuffer
-from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Problem
 
 __all__ = ["run"]
@@ -48,10 +48,7 @@ def run(config: Config) -> dict[str, Any]:
         policy = Policy(config, session.mesh, session.tokenizer, total_steps=steps)
         reference = _reference(session)
         first = session.start(policy) + 1
-        ledger = Ledger(session.folder / "ledger")
-        if session.mesh.main:
-            ledger.drop_from(first)
-        session.mesh.world.barrier()
+        collection = Collection(session, first=first, last=settings.iterations)
         for iteration in range(first, settings.iterations + 1):
             if session.stopping():
                 return session.interrupted(policy, iteration - 1)
@@ -60,7 +57,7 @@ def run(config: Config) -> dict[str, Any]:
                 policy,
                 reference=reference,
                 problems=problems,
-                ledger=ledger,
+                collection=collection,
                 iteration=iteration,
             )
             close_unit(
@@ -82,51 +79,47 @@ def iterate(
     *,
     reference: Policy | None,
     problems: Sequence[Problem],
-    ledger: Ledger,
+    collection: Collection,
     iteration: int,
 ) -> None:
     """One PPO iteration: from problems to a better policy."""
-    config, log, mesh, answerer = session.config, session.log, session.mesh, session.answerer
+    config, log, mesh = session.config, session.log, session.mesh
     size, seed = config.ppo.batch_size, config.run.seed
-    sampling = answerer.sampling(seed * 1_000_003 + iteration)
+    sampling = session.answerer.sampling(seed * 1_000_003 + iteration)
     buffer = RolloutBuffer(mesh, pad_id=session.tokenizer.pad_id)
 
     # 1. Take the next problems.
     batch = take(problems, start=(iteration - 1) * size, count=size, seed=seed)
 
-    # 2. Let the policy answer them; the programs of finished answers are run meanwhile.
+    # 2. Let the policy answer them, and run the programs; every completion gets a reward.
     samples = config.ppo.samples_per_problem
-    with log.phase("generate", None, "tokens") as phase:
-        hearing = answerer.ask(
-            policy, batch, samples=samples, sampling=sampling, advance=phase.advance
-        )
+    answers = collection.collect(
+        policy, batch, samples=samples, sampling=sampling, iteration=iteration
+    )
 
-    # 3. Wait for the last programs; every completion gets a verdict and a reward.
-    with log.phase("reward", None, "completions"):
-        answers = answerer.answers(hearing)
-
-    # 4. Keep the rollouts, on disk and spread over the ranks.
-    if answers.rollouts is not None:
-        ledger.append(iteration, mesh.data.rank, answers.rollouts)
+    # 3. Spread the rollouts over the ranks.
     buffer.fill(answers.rollouts)
-    if mesh.main:
-        ledger.seal(iteration, data_size=mesh.data.size)
     metrics = rollout_metrics(buffer.rollouts, answers.faults)
     buffer.distribute(
         max_tokens=config.optimizer.micro_batch_tokens, multiple_of=session.batch_multiple
     )
 
-    # 5. Score them: log-probs and values now, log-probs of the reference.
+    # 4. Score them: log-probs and values now, log-probs of the reference.
     with log.phase("score", buffer.num_tokens, "tokens") as phase:
         set_scores(buffer, policy, reference, layout=session.layout)
         phase.advance(buffer.num_tokens)
 
-    # 6. Turn rewards and values into targets.
-    metrics |= set_targets(buffer, config.ppo, mesh)
+    # 5. Turn rewards and values into targets.
+    metrics |= set_targets(buffer, config, mesh, version=policy.version)
     metrics["reward/total"] = metrics["reward/mean"] + metrics["reward/kl"]
+    session.watch_mismatch(metrics["mismatch/ratio"], iteration)
+
+    # 6. Keep them, with what is known of each token now.
+    collection.keep(buffer, iteration)
 
     # 7. Move the policy towards them.
-    metrics |= _update(session, policy, buffer, iteration=iteration)
+    if not config.rollouts.generate_only:
+        metrics |= _update(session, policy, buffer, iteration=iteration)
 
     left_out = len(session.task.problems("train")) - len(problems)
     log.record(iteration, {**metrics, "prompts/dropped": left_out})
@@ -138,7 +131,15 @@ def _update(
     """`updates_per_batch` optimizer steps on the whole batch; metrics of the last."""
     config = session.config.ppo
     ids = [rollout.completion.problem_id for rollout in buffer.rollouts]
-    batches = buffer.micro_batches(_FIELDS, **session.layout)
+    rollouts = session.config.rollouts
+    weighs = rollouts.importance_cap > 0
+    batches = buffer.for_ppo(
+        (*_FIELDS, "importance") if weighs else _FIELDS,
+        policy_version=policy.version,
+        max_staleness=rollouts.max_staleness,
+        beyond="mark" if weighs else "refuse",
+        **session.layout,
+    )
     loss = functools.partial(ppo_loss, clip_range=config.clip_range, value_coef=config.value_coef)
     tokens = buffer.num_tokens
     with session.log.phase("update", config.updates_per_batch * tokens, "tokens") as phase:

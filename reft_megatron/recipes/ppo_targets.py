@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reft_megatron.config import PpoConfig
+from reft_megatron.config import Config, PpoConfig
 from reft_megatron.learner.advantage import gae, mean_and_variance, moments, whiten
+from reft_megatron.learner.mismatch import importance_weights, mismatch_statistics
 from reft_megatron.learner.reward import token_kl, token_rewards
 from reft_megatron.learner.statistics import rollout_statistics
 from reft_megatron.learner.weights import sequence_mean_weights
@@ -41,11 +42,17 @@ def set_scores(
         buffer.put("ref_logprobs", against["logprobs"])
 
 
-def set_targets(buffer: RolloutBuffer, config: PpoConfig, mesh: Mesh) -> dict[str, float]:
-    """Put advantages, returns and weights in `buffer`; returns the batch's metrics, everywhere."""
+def set_targets(
+    buffer: RolloutBuffer, config: Config, mesh: Mesh, *, version: int
+) -> dict[str, float]:
+    """Put advantages, returns and weights in `buffer`; returns the batch's metrics, everywhere.
+
+    `version` is the policy's: how far sampler and trainer are apart is told of its own rollouts.
+    """
     metrics: dict[str, float] | None = None
     if buffer.holds("advantages"):
-        metrics = _set_targets(buffer, config, mesh)
+        metrics = _set_targets(buffer, config.ppo, mesh)
+        metrics |= _set_importance(buffer, config.rollouts.importance_cap, mesh, version)
     return mesh.pipeline.broadcast_object(metrics, source=mesh.pipeline.size - 1)
 
 
@@ -73,10 +80,25 @@ def _set_targets(buffer: RolloutBuffer, config: PpoConfig, mesh: Mesh) -> dict[s
         "returns": found.returns,
         "advantages": found.advantages,
         "entropies": buffer.padded("entropies"),
-        "mismatch": (buffer.padded("sampler_logprobs") - logprobs).abs(),
     }
     everywhere = {name: _all_ranks(x[mask], mesh) for name, x in flat.items()}
     return _metrics(everywhere, buffer.num_sequences, config.kl_coef)
+
+
+def _set_importance(
+    buffer: RolloutBuffer, cap: float, mesh: Mesh, version: int
+) -> dict[str, float]:
+    """Put importance weights in `buffer`, if `cap` asks for them; returns how far they are due."""
+    mask, trainer = buffer.mask, buffer.padded("old_logprobs")
+    sampler = buffer.padded("sampler_logprobs")
+    if cap:
+        buffer.put("importance", importance_weights(sampler, trainer, mask, cap=cap))
+    fresh = torch.from_numpy(buffer.versions == version).to(mask.device)
+    counted = mask & fresh[:, None]
+    found = mismatch_statistics(
+        _all_ranks(sampler[counted], mesh), _all_ranks(trainer[counted], mesh)
+    )
+    return {f"mismatch/{name}": value for name, value in found.items()}
 
 
 def _all_ranks(flat: Tensor, mesh: Mesh) -> Tensor:
@@ -85,7 +107,7 @@ def _all_ranks(flat: Tensor, mesh: Mesh) -> Tensor:
 
 
 def _metrics(flat: dict[str, Tensor], num_sequences: int, kl_coef: float) -> dict[str, float]:
-    entropies, mismatch = flat.pop("entropies"), flat.pop("mismatch")
+    entropies = flat.pop("entropies")
     found = rollout_statistics(**flat, num_sequences=num_sequences)
     return {
         "kl/sequence": found["mean_seq_kl"],
@@ -97,6 +119,4 @@ def _metrics(flat: dict[str, Tensor], num_sequences: int, kl_coef: float) -> dic
         "return/mean": found["mean_return"],
         "advantage/mean": found["mean_advantage"],
         "advantage/variance": found["var_advantage"],
-        "mismatch/mean": mismatch.double().mean().item(),
-        "mismatch/max": mismatch.max().item(),
     }

@@ -7,6 +7,7 @@ end of a run: summary and report.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -20,7 +21,7 @@ from typing import Any, Self
 
 import torch
 
-from reft_megatron.config import Config, to_yaml
+from reft_megatron.config import Config, load_config, to_yaml
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
@@ -34,6 +35,7 @@ from reft_megatron.policy import (
     tokenizer_path,
 )
 from reft_megatron.policy.plan import Case, available_memory, check_memory
+from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.continuation import changed_settings
 from reft_megatron.recipes.keeper import CheckpointKeeper
@@ -77,6 +79,10 @@ class Session:
             timeout_s=config.run.collective_timeout_s,
             threads=config.run.threads,
         )
+        world = self.mesh.world
+        self._pulse = None
+        if world.size > 1:
+            self._pulse = Pulse(world.store, rank=world.rank, size=world.size)
         self._check_memory()
         self.skipped = 0
         """Optimizer steps skipped so far."""
@@ -84,6 +90,8 @@ class Session:
         """Best dev accuracy so far; None before the first evaluation."""
         self.best_step = 0
         """Step of the checkpoint that reached it; 0 before the first evaluation."""
+        self.continues = False
+        """True if, once started, this goes on from an earlier start with the same settings."""
         self._keeper = CheckpointKeeper(self.folder / "checkpoints", config.checkpoint)
         self._resumes = self.mesh.world.broadcast_object(self._keeper.used)
         self._closing = ExitStack()
@@ -98,7 +106,14 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.__exit__(kind, error, trace)
+        try:
+            self._closing.__exit__(kind, error, trace)
+            # Collectives fail so, whatever the backend, when a rank is gone.
+            if isinstance(error, RuntimeError) and self._pulse is not None:
+                self._name_who_is_gone(error)
+        finally:
+            if self._pulse is not None:
+                self._pulse.close()
         if error is None:
             # After an error other ranks may be waiting elsewhere; a collective would hang.
             leave()
@@ -165,6 +180,7 @@ class Session:
             )
         else:
             self._check_settings(progress["config"])
+        self.continues = bool(progress) or self._started_alike()
         # From here on there is something to save. (Launchers may pass one signal on twice.)
         old = signal.signal(signal.SIGTERM, self._on_sigterm)
         self._closing.callback(signal.signal, signal.SIGTERM, old)
@@ -245,6 +261,21 @@ class Session:
                 "optimizer.lr or look at those problems."
             )
 
+    def watch_mismatch(self, ratio: float, step: int) -> None:
+        """Say so if sampler and trainer differ much in their log-probs; TrainingError if too much.
+
+        `ratio` is the mean of e^|difference| over the tokens of the policy's own rollouts.
+        """
+        limits = self.config.rollouts
+        text = f"iteration {step}: sampler and trainer differ by a mean ratio of {ratio:.4f}"
+        if ratio > limits.mismatch_stop:
+            raise TrainingError(
+                f"{text}, more than rollouts.mismatch_stop={limits.mismatch_stop}. The policy is "
+                "not trained on its own samples: look at precision and kernels, or raise the limit."
+            )
+        if ratio > limits.mismatch_warn:
+            self.log.say(f"{text}, above rollouts.mismatch_warn={limits.mismatch_warn}")
+
     def stopping(self) -> bool:
         """True on every rank once any of them got SIGTERM; every rank must ask together."""
         flag = torch.tensor(float(self._stop), device=self.mesh.device)
@@ -266,6 +297,16 @@ class Session:
         self.mesh.world.barrier()
         return summary
 
+    def _name_who_is_gone(self, error: RuntimeError) -> None:
+        """TrainingError that names the ranks that show no life, if `error` came of that."""
+        assert self._pulse is not None
+        if gone := self._pulse.silent():
+            raise TrainingError(
+                f"{', '.join(gone)} no longer answers, and this rank, {self.mesh.world.rank}, "
+                f"cannot go on without ({error}). Nothing that was saved is lost: see what ended "
+                "it (its own output, the kernel's log for memory), then run the same command again."
+            ) from error
+
     def _check_memory(self) -> None:
         """ConfigError, with tables, if the run clearly needs more memory than the ranks have."""
         case = Case(
@@ -285,6 +326,17 @@ class Session:
                 f"{self.folder} holds a run with other settings: {'; '.join(changed)}. Resume it "
                 "with its own, or choose another run.name."
             )
+
+    def _started_alike(self) -> bool:
+        """True if the folder holds a start of this run that was interrupted before it saved."""
+        path = self.folder / "config.yaml"
+        alike = False
+        if self.mesh.main and self.config.run.resume and path.exists():
+            # What an older version wrote may not load; then it is no start of this run.
+            with contextlib.suppress(ConfigError):
+                saved = dataclasses.asdict(load_config(path))
+                alike = not changed_settings(saved, dataclasses.asdict(self.config))
+        return self.mesh.world.broadcast_object(alike)
 
     def _load_weights(self, policy: Policy) -> None:
         if self.config.model.load:

@@ -102,6 +102,11 @@ class RolloutBuffer:
         return self._rewards
 
     @property
+    def versions(self) -> NDArray[np.int64]:
+        """Version of the policy that sampled each kept sequence, [B]."""
+        return np.asarray(self._versions, np.int64)
+
+    @property
     def rollouts(self) -> list[Rollout]:
         """The kept rollouts; empty but on the writer, which holds text and verdict.
 

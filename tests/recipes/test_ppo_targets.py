@@ -75,7 +75,8 @@ def test_targets(rows: dict[str, list[np.ndarray[Any, Any]]]) -> None:
     for name in ROWS:
         buffer.put(name, rows[name])
     settings = (f"ppo.gamma={GAMMA}", f"ppo.lam={LAM}", f"ppo.kl_coef={BETA}")
-    metrics = set_targets(buffer, load_config(None, settings).ppo, mesh)
+    config = load_config(None, (*settings, "rollouts.importance_cap=1.5"))
+    metrics = set_targets(buffer, config, mesh, version=make_rollout(0).policy_version)
 
     slow = slow_targets(rows)
     flat = {k: np.array([x for s in slow for x in s[k]]) for k in slow[0]}
@@ -91,7 +92,10 @@ def test_targets(rows: dict[str, list[np.ndarray[Any, Any]]]) -> None:
 
     residual = (flat["return"] - flat["value"]).var(ddof=1)
     responses = [row[p:] for row, (p, _) in zip(rows["old_logprobs"], SIZES, strict=True)]
-    mismatch = np.abs(-1 - np.concatenate(responses))
+    apart = np.concatenate(responses) + 1
+    for row, (p, _), response in zip(buffer.rows("importance"), SIZES, responses, strict=True):
+        assert row[:p].tolist() == [0] * p
+        assert row[p:] == pytest.approx(np.minimum(np.exp(response + 1), 1.5))
     entropies = [row[p:] for row, (p, _) in zip(rows["entropies"], SIZES, strict=True)]
     check_names(metrics)
     assert metrics == pytest.approx(
@@ -105,8 +109,10 @@ def test_targets(rows: dict[str, list[np.ndarray[Any, Any]]]) -> None:
             "return/mean": flat["return"].mean(),
             "advantage/mean": mean,
             "advantage/variance": flat["advantage"].var(ddof=1),
-            "mismatch/mean": mismatch.mean(),
-            "mismatch/max": mismatch.max(),
+            "mismatch/ratio": np.exp(np.abs(apart)).mean(),
+            "mismatch/mean": np.abs(apart).mean(),
+            "mismatch/max": np.abs(apart).max(),
+            "mismatch/k3": (np.exp(apart) - 1 - apart).mean(),
         },
         abs=1e-5,
     )

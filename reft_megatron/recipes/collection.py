@@ -1,0 +1,180 @@
+"""Where an iteration's rollouts come from, and where they are kept.
+
+Owns the choice between three sources: a ledger to replay; what this very run recorded before it
+was interrupted; and the policy, asked for what the journal of an interrupted iteration does not
+hold yet. And the way of new rollouts to the disk: into the journal as they are judged, into the
+ledger, with their scores, once all are there.
+
+What is found on the disk is believed only in a run that continues with the same settings, and only
+if it was sampled by this version of the policy with this seed: then it is what would come again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reft_megatron.config import RolloutsConfig
+from reft_megatron.errors import ConfigError
+from reft_megatron.ops.sampling import Sampling
+from reft_megatron.policy import Policy
+from reft_megatron.recipes.answering import Answers
+from reft_megatron.recipes.session import Session
+from reft_megatron.rollouts.buffer import RolloutBuffer
+from reft_megatron.rollouts.journal import Journal
+from reft_megatron.rollouts.ledger import Ledger, Origin
+from reft_megatron.types import Problem, Rollout
+
+__all__ = ["Collection"]
+
+
+class Collection:
+    """The rollouts of a run, iteration by iteration; every rank calls everything."""
+
+    def __init__(self, session: Session, *, first: int, last: int) -> None:
+        """For iterations `first` to `last`; says what had to be dropped of an earlier start.
+
+        Raises ConfigError if they cannot come from where the settings say.
+        """
+        settings = session.config.rollouts
+        _check(settings)
+        task = session.task
+        origin = Origin(task=f"{task.name} ({task.form})", tokenizer=session.tokenizer.fingerprint)
+        self._session, self._first = session, first
+        self._ledger = Ledger(settings.record or session.folder / "ledger", origin=origin)
+        self._replay = Ledger(settings.replay, origin=origin) if settings.replay else None
+        if self._replay is not None:
+            _check_replay(self._replay, settings.replay, range(first, last + 1))
+        if session.mesh.main:
+            for line in self._ledger.drop_damaged():
+                session.log.say(line)
+            if not session.continues:
+                self._ledger.drop_from(first)
+                self._journal(iteration=first, seed=0, version=0).remove()
+        session.mesh.world.barrier()
+
+    def collect(
+        self,
+        policy: Policy,
+        problems: Sequence[Problem],
+        *,
+        samples: int,
+        sampling: Sampling,
+        iteration: int,
+    ) -> Answers:
+        """Judged rollouts for this iteration."""
+        if self._replay is not None:
+            return self._answers(self._replay, iteration)
+        if self._has(iteration, version=policy.version, seed=sampling.seed):
+            self._session.log.say(f"iteration {iteration}: its rollouts are in the ledger already")
+            return self._answers(self._ledger, iteration)
+        return self._sample(policy, problems, samples, sampling=sampling, iteration=iteration)
+
+    def keep(self, buffer: RolloutBuffer, iteration: int) -> None:
+        """Write what the buffer holds, scores included; after that the iteration is on record."""
+        mesh = self._session.mesh
+        if not mesh.world.broadcast_object(iteration in self._ledger.iterations()):
+            if mesh.writer:
+                self._ledger.append(iteration, mesh.data.rank, buffer.table())
+            mesh.world.barrier()
+            if mesh.main:
+                self._ledger.seal(iteration, data_size=mesh.data.size)
+        if mesh.main:
+            self._journal(iteration=iteration, seed=0, version=0).remove()
+
+    def _sample(
+        self,
+        policy: Policy,
+        problems: Sequence[Problem],
+        samples: int,
+        *,
+        sampling: Sampling,
+        iteration: int,
+    ) -> Answers:
+        """Ask the policy; the programs of finished answers are run meanwhile."""
+        session, answerer = self._session, self._session.answerer
+        journal = self._journal(iteration=iteration, seed=sampling.seed, version=policy.version)
+        known = self._recover(journal, iteration)
+        with session.log.phase("generate", None, "tokens") as phase:
+            hearing = answerer.ask(
+                policy,
+                problems,
+                samples=samples,
+                sampling=sampling,
+                advance=phase.advance,
+                known=known,
+                keep=journal.append,
+            )
+        with session.log.phase("reward", None, "completions"):
+            answers = answerer.answers(hearing)
+            journal.flush()
+        if answers.rollouts is not None and session.mesh.data.first:
+            answers.rollouts.extend(known)
+        return answers
+
+    def _recover(self, journal: Journal, iteration: int) -> list[Rollout]:
+        """What an interrupted start of this iteration left, on every rank."""
+        session = self._session
+        if iteration != self._first:
+            return []
+        recovered = session.mesh.world.broadcast_object(
+            journal.recover() if session.mesh.main else None
+        )
+        for line in recovered.dropped:
+            session.log.say(line)
+        if recovered.rollouts:
+            count = len(recovered.rollouts)
+            session.log.say(f"iteration {iteration} goes on with {count} rollouts of its journal")
+        return recovered.rollouts
+
+    def _has(self, iteration: int, *, version: int, seed: int) -> bool:
+        """True if the ledger holds what the policy would sample; what is of another is dropped."""
+        session, found = self._session, False
+        if session.mesh.main and iteration in self._ledger.iterations():
+            table = self._ledger.table(iteration, ["policy_version", "seed"])
+            found = {*table["policy_version"].to_pylist()} == {version}
+            found = found and {*table["seed"].to_pylist()} == {seed}
+            if not found:
+                self._ledger.drop_from(iteration)
+        return session.mesh.world.broadcast_object(found)
+
+    def _answers(self, ledger: Ledger, iteration: int) -> Answers:
+        """Recorded rollouts, read by one writer; the others have none."""
+        mesh = self._session.mesh
+        rollouts = None
+        if mesh.writer:
+            rollouts = ledger.read(iteration) if mesh.data.first else []
+        return Answers(rollouts=rollouts, faults=0)
+
+    def _journal(self, *, iteration: int, seed: int, version: int) -> Journal:
+        session = self._session
+        return Journal(
+            session.folder / "journal",
+            iteration=iteration,
+            seed=seed,
+            policy_version=version,
+            data_rank=session.mesh.data.rank,
+        )
+
+
+def _check(settings: RolloutsConfig) -> None:
+    if settings.replay and settings.generate_only:
+        raise ConfigError(
+            "rollouts.replay trains without generating and rollouts.generate_only generates "
+            "without training; set one of them."
+        )
+    if settings.replay and settings.replay == settings.record:
+        raise ConfigError(
+            f"rollouts.record and rollouts.replay are both {settings.replay}: a replayed run "
+            "records what it trains on too. Choose another rollouts.record."
+        )
+
+
+def _check_replay(ledger: Ledger, folder: str, wanted: range) -> None:
+    found = ledger.iterations()
+    if missing := [iteration for iteration in wanted if iteration not in found]:
+        raise ConfigError(
+            f"rollouts.replay={folder} lacks iteration {missing[0]} and {len(missing) - 1} others "
+            f"of {wanted.start} to {wanted.stop - 1}; it has {len(found)}"
+            f"{f', the last {found[-1]}' if found else ''}. Lower ppo.iterations, or replay "
+            "another ledger."
+        )
