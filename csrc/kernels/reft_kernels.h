@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 1
+#define REFT_KERNELS_ABI 2
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -22,13 +22,14 @@ extern "C" {
 /* A status is 0, one of these, or a positive cudaError_t, as 35 where there is no driver. */
 enum {
   REFT_OK = 0,
-  REFT_BAD_SHAPE = -1,  /* a count that is negative or does not divide, a size not 8, 16 .. 256 */
+  REFT_BAD_SHAPE = -1,  /* a count that is negative or does not divide, a size not 8, 16 .. 256,
+                           2^31 or more elements from a row's first position to its last */
   REFT_BAD_DTYPE = -2,  /* none of those below */
   REFT_MISALIGNED = -3, /* a pointer or a stride of a tensor that is no multiple of 16 bytes */
   REFT_NULL = -4        /* a pointer that must be there is not */
 };
 
-enum { REFT_BF16 = 0, REFT_FP32 = 1 };
+enum { REFT_BF16 = 0, REFT_FP32 = 1, REFT_E4M3 = 2 }; /* the last for caches alone */
 
 REFT_API int reft_abi(void);
 /* "cuda" with the architectures of its code, as "cuda 89 90a 100a", or "host". */
@@ -38,13 +39,18 @@ REFT_API const char* reft_message(int status);
 /* 0 if the device can run the kernels; else why not. The host twin always can. */
 REFT_API int reft_probe(int device);
 
-/* A key/value cache. keys and values have the same shape, dtype and strides. */
+/* A key/value cache. keys and values have the same shape, dtype and strides, and so have scales. An
+ * element of an E4M3 cache is its code times the scale of its token and group. */
 typedef struct {
   void* keys; /* [rows, groups, positions, size], the last axis contiguous */
   void* values;
+  float* key_scales; /* [rows, groups, positions], the last axis contiguous; with E4M3 alone */
+  float* value_scales;
   int64_t row_stride;
   int64_t group_stride;
   int64_t position_stride;
+  int64_t scale_row_stride;
+  int64_t scale_group_stride;
   int32_t rows;
   int32_t groups;
   int32_t positions;
@@ -64,8 +70,8 @@ typedef struct {
  */
 typedef struct {
   reft_cache cache;
-  void* out;         /* [batch, heads, size] contiguous, of the cache's dtype */
-  const void* query; /* [batch, heads, size], the last axis contiguous, of the cache's dtype */
+  void* out;         /* [batch, heads, size] contiguous, of `dtype` */
+  const void* query; /* [batch, heads, size], the last axis contiguous, of `dtype` */
   int64_t query_row_stride;
   int64_t query_head_stride;
   reft_indices lengths;
@@ -74,16 +80,18 @@ typedef struct {
   int32_t heads; /* a multiple of the groups */
   int32_t window;
   float scale;
+  int32_t dtype; /* of the tokens; the cache's own, unless that is E4M3 */
 } reft_decode_attention_args;
 
 REFT_API int reft_decode_attention(const reft_decode_attention_args* args, int device,
                                    void* stream);
 
-/* Copies the key and value of each row of a batch to their position; a position outside the cache
- * writes nothing. */
+/* Writes the key and value of each token of a batch to its position of its cache row; one outside
+ * the cache writes nothing. In an E4M3 cache the scale is max|x| / 448 and a code the nearest of x
+ * * (448 / max|x|); zeros have scale 1, and so has what is not finite, which is counted. */
 typedef struct {
   reft_cache cache;
-  const void* key; /* [batch, groups, size], the last axis contiguous, of the cache's dtype */
+  const void* key; /* [batch, groups, size], the last axis contiguous, of `dtype` */
   const void* value;
   int64_t key_row_stride;
   int64_t key_group_stride;
@@ -91,7 +99,9 @@ typedef struct {
   int64_t value_group_stride;
   reft_indices positions;
   reft_indices rows;
+  int32_t* faults; /* grows by the number of keys and values that are not finite; may be NULL */
   int32_t batch;
+  int32_t dtype; /* of the tokens; the cache's own, unless that is E4M3 */
 } reft_append_args;
 
 REFT_API int reft_append(const reft_append_args* args, int device, void* stream);

@@ -12,11 +12,14 @@ C rows of the cache, P positions of a cache row.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from reft_megatron.ops import kernels
+from reft_megatron.ops.reference.e4m3 import dequantise, quantise
 
 __all__ = ["append", "decode_attention"]
 
@@ -33,29 +36,37 @@ def decode_attention(
     rows: Tensor | None = None,
     window: int = 0,
     scale: float | None = None,
+    scales: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """softmax(q k^T scale) v of each row's new token, [R, N, D] in the query's dtype.
 
-    query [R, N, D], keys and values [C, G, P, D] of its dtype, bf16 or fp32; D a multiple of 8 up
-    to 256, N of G. lengths int32 or int64 [R]: positions that count in a row, the new token's
-    included; 0 is an idle row and gives zeros. rows int32 or int64 [R]: the cache row of each row;
-    None: row i is cache row i. The last `window` positions are seen, 0 sees all; scale None is
-    1 / sqrt(D). Products are accumulated in fp32.
+    query [R, N, D] bf16 or fp32, keys and values [C, G, P, D] of its dtype, or float8_e4m3fn with
+    the `scales` fp32 [C, G, P] of keys and of values; D a multiple of 8 up to 256, N of G. lengths
+    int32 or int64 [R]: positions that count in a row, the new token's included; 0 is an idle row
+    and gives zeros. rows int32 or int64 [R]: the cache row of each row; None: row i is cache row i.
+    The last `window` positions are seen, 0 sees all; scale None is 1 / sqrt(D). Products are
+    accumulated in fp32.
 
     Raises ValueError for shapes and dtypes that do not fit. On a CPU also for a length beyond P; on
     a GPU, where looking would wait for the device, such a length counts as P. What lies beyond a
     length does not matter, but a GPU that the kernel does not serve wants it finite.
     """
-    _check_cache(keys, values, like=query)
+    _check_cache(keys, values, like=query, scales=scales)
     if query.shape[1] % keys.shape[1] or window < 0:
         raise ValueError(
             f"{query.shape[1]} heads in {keys.shape[1]} groups with window {window}; wanted a "
             "multiple of the groups and a window of 0 or more."
         )
     _check_indices(len(query), len(keys), lengths=lengths, rows=rows)
-    factor = query.shape[-1] ** -0.5 if scale is None else scale
     out: Tensor = torch.ops.reft.decode_attention(
-        query, keys, values, lengths=lengths, rows=rows, window=window, scale=factor
+        query,
+        keys,
+        values,
+        lengths=lengths,
+        rows=rows,
+        window=window,
+        scale=query.shape[-1] ** -0.5 if scale is None else scale,
+        **_named(scales),
     )
     return out
 
@@ -68,25 +79,48 @@ def append(
     value: Tensor,
     positions: Tensor,
     rows: Tensor | None = None,
+    scales: tuple[Tensor, Tensor] | None = None,
+    faults: Tensor | None = None,
 ) -> None:
     """Write the key and value [R, G, D] of each of R tokens into the cache [C, G, P, D], in place.
 
     positions int32 or int64 [R]: where each token stands; a negative one is idle and writes
-    nothing. rows as in `decode_attention`; a cache row may be named by many tokens, a place of it
-    by one. Raises ValueError for shapes and dtypes that do not fit, and on a CPU for a position
-    beyond P, which on a GPU writes nothing. A GPU that the kernel does not serve is waited for.
+    nothing. rows and scales as in `decode_attention`; a cache row may be named by many tokens, a
+    place of it by one. An FP8 cache gets codes and scales as `ops.reference.e4m3` has them, and
+    faults int32 [1], where it is given, grows by the number of vectors that are not finite.
+
+    Raises ValueError for shapes and dtypes that do not fit, and on a CPU for a position beyond P,
+    which on a GPU writes nothing. A GPU that the kernel does not serve is waited for.
     """
-    _check_cache(keys, values, like=key)
+    _check_cache(keys, values, like=key, scales=scales)
     if key.shape != value.shape or key.shape[1] != keys.shape[1] or value.dtype != key.dtype:
         raise ValueError(
             f"key {tuple(key.shape)} {key.dtype} and value {tuple(value.shape)} {value.dtype}; "
-            f"wanted both [rows, {keys.shape[1]}, {keys.shape[3]}] {keys.dtype}."
+            f"wanted both [tokens, {keys.shape[1]}, {keys.shape[3]}] {key.dtype}."
         )
     _check_indices(len(key), len(keys), positions=positions, rows=rows)
-    torch.ops.reft.append(keys, values, key=key, value=value, positions=positions, rows=rows)
+    if faults is not None and (faults.shape != (1,) or faults.dtype != torch.int32):
+        raise ValueError(f"faults {tuple(faults.shape)} {faults.dtype}; wanted [1], int32.")
+    torch.ops.reft.append(
+        keys,
+        values,
+        key=key,
+        value=value,
+        positions=positions,
+        rows=rows,
+        **_named(scales),
+        faults=faults,
+    )
 
 
-def _check_cache(keys: Tensor, values: Tensor, *, like: Tensor) -> None:
+def _named(scales: tuple[Tensor, Tensor] | None) -> dict[str, Tensor | None]:
+    key_scales, value_scales = (None, None) if scales is None else scales
+    return {"key_scales": key_scales, "value_scales": value_scales}
+
+
+def _check_cache(
+    keys: Tensor, values: Tensor, *, like: Tensor, scales: tuple[Tensor, Tensor] | None
+) -> None:
     if keys.dim() != 4 or keys.shape != values.shape or like.dim() != 3:
         raise ValueError(
             f"a cache of {tuple(keys.shape)} keys and {tuple(values.shape)} values for tokens "
@@ -98,9 +132,18 @@ def _check_cache(keys: Tensor, values: Tensor, *, like: Tensor) -> None:
             f"heads of {like.shape[2]} and of {size} in the cache; wanted one size, a multiple of "
             f"8 up to {_LARGEST_HEAD}."
         )
-    dtypes = {like.dtype, keys.dtype, values.dtype}
-    if len(dtypes) != 1 or not dtypes <= {torch.bfloat16, torch.float32}:
-        raise ValueError(f"dtypes {sorted(map(str, dtypes))}; wanted bfloat16 or float32 in all.")
+    cached = like.dtype if scales is None else torch.float8_e4m3fn
+    if like.dtype not in (torch.bfloat16, torch.float32) or {keys.dtype, values.dtype} != {cached}:
+        raise ValueError(
+            f"tokens {like.dtype}, keys {keys.dtype}, values {values.dtype}; wanted bfloat16 or "
+            "float32 in all, or float8_e4m3fn with scales in the cache."
+        )
+    for scale in scales or ():
+        if scale.shape != keys.shape[:3] or scale.dtype != torch.float32:
+            raise ValueError(
+                f"scales {tuple(scale.shape)} {scale.dtype}; wanted {tuple(keys.shape[:3])}, "
+                "float32."
+            )
 
 
 def _check_indices(batch: int, cached: int, **indices: Tensor | None) -> None:
@@ -113,55 +156,46 @@ def _check_indices(batch: int, cached: int, **indices: Tensor | None) -> None:
         raise ValueError(f"{batch} rows without `rows`, over the cache's {cached}.")
 
 
-def _decode_attention_fake(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    *,
-    lengths: Tensor,
-    rows: Tensor | None,
-    window: int,
-    scale: float,
-) -> Tensor:
+def _decode_attention_fake(query: Tensor, keys: Tensor, values: Tensor, **how: Any) -> Tensor:
     return torch.empty_like(query, memory_format=torch.contiguous_format)
 
 
-def _append_fake(
-    keys: Tensor,
-    values: Tensor,
-    *,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
-    rows: Tensor | None,
-) -> None:
+def _append_fake(keys: Tensor, values: Tensor, **how: Any) -> None:
     return None
 
 
+def _decode_attention_cuda(query: Tensor, keys: Tensor, values: Tensor, **how: Any) -> Tensor:
+    library = kernels.cuda(query.device.index)
+    if isinstance(library, kernels.Library):
+        return library.decode_attention(query, keys, values, **how)
+    return _decode_attention(query, keys, values, span=keys.shape[2], **how)
+
+
+def _append_cuda(keys: Tensor, values: Tensor, **how: Any) -> None:
+    library = kernels.cuda(keys.device.index)
+    if isinstance(library, kernels.Library):
+        library.append(keys, values, **how)
+    else:
+        _append(keys, values, **how)
+
+
 def _decode_attention_cpu(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    *,
-    lengths: Tensor,
-    rows: Tensor | None,
-    window: int,
-    scale: float,
+    query: Tensor, keys: Tensor, values: Tensor, *, lengths: Tensor, **how: Any
 ) -> Tensor:
     span = int(lengths.max()) if len(lengths) else 0
     if span > keys.shape[2]:
         raise ValueError(f"length {span}, over the cache's {keys.shape[2]} positions.")
-    keys, values = (_held(x, query, rows)[:, :, :span] for x in (keys, values))
-    seen = _seen(lengths, span, window)
-    out = _masked(query, keys, values, seen=seen, scale=scale)
-    if out.isnan().any():
-        # 0 * nan is nan: what lies where nothing counts has shown.
-        keys, values = (x.where(seen[:, None, :, None], 0) for x in (keys, values))
-        out = _masked(query, keys, values, seen=seen, scale=scale)
-    return out
+    return _decode_attention(query, keys, values, lengths=lengths, span=span, **how)
 
 
-def _decode_attention_cuda(
+def _append_cpu(keys: Tensor, values: Tensor, *, positions: Tensor, **how: Any) -> None:
+    last = int(positions.max()) if len(positions) else -1
+    if last >= keys.shape[2]:
+        raise ValueError(f"position {last}, over the cache's {keys.shape[2]} positions.")
+    _append(keys, values, positions=positions, **how)
+
+
+def _decode_attention(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -170,20 +204,35 @@ def _decode_attention_cuda(
     rows: Tensor | None,
     window: int,
     scale: float,
+    key_scales: Tensor | None,
+    value_scales: Tensor | None,
+    span: int,
 ) -> Tensor:
-    library = kernels.cuda(query.device.index)
-    if isinstance(library, kernels.Library):
-        return library.decode_attention(
-            query, keys, values, lengths=lengths, rows=rows, window=window, scale=scale
-        )
-    seen = _seen(lengths, keys.shape[2], window)
-    keys, values = (_held(x, query, rows) for x in (keys, values))
-    return _masked(query, keys, values, seen=seen, scale=scale)
+    """The operator by torch alone, over the first `span` positions."""
+    held = query
+    if key_scales is not None and value_scales is not None:
+        held, keys, values = query.float(), _held(keys, query, rows), _held(values, query, rows)
+        key_scales, value_scales = (_held(x, query, rows) for x in (key_scales, value_scales))
+        keys = dequantise(keys[:, :, :span], key_scales[:, :, :span])
+        values = dequantise(values[:, :, :span], value_scales[:, :, :span])
+    else:
+        keys, values = (_held(x, query, rows)[:, :, :span] for x in (keys, values))
+    seen = _seen(lengths, span, window)
+    out = _masked(held, keys, values, seen=seen, scale=scale)
+    if not out.is_cuda and out.isnan().any():
+        # 0 * nan is nan: what lies where nothing counts has shown.
+        keys, values = (x.where(seen[:, None, :, None], 0) for x in (keys, values))
+        out = _masked(held, keys, values, seen=seen, scale=scale)
+    return out.to(query.dtype)
 
 
 def _held(cache: Tensor, query: Tensor, rows: Tensor | None) -> Tensor:
     """The cache rows of the batch."""
-    return cache[: len(query)] if rows is None else cache[rows]
+    if rows is None:
+        return cache[: len(query)]
+    if cache.dtype == torch.float8_e4m3fn:  # which torch does not index on every device
+        return cache.view(torch.uint8)[rows].view(cache.dtype)
+    return cache[rows]
 
 
 def _seen(lengths: Tensor, span: int, window: int) -> Tensor:
@@ -205,7 +254,7 @@ def _masked(query: Tensor, keys: Tensor, values: Tensor, *, seen: Tensor, scale:
     return out.reshape(query.shape).masked_fill(~seen.any(dim=1)[:, None, None], 0)
 
 
-def _append_cpu(
+def _append(
     keys: Tensor,
     values: Tensor,
     *,
@@ -213,55 +262,34 @@ def _append_cpu(
     value: Tensor,
     positions: Tensor,
     rows: Tensor | None,
+    key_scales: Tensor | None,
+    value_scales: Tensor | None,
+    faults: Tensor | None,
 ) -> None:
-    last = int(positions.max()) if len(positions) else -1
-    if last >= keys.shape[2]:
-        raise ValueError(f"position {last}, over the cache's {keys.shape[2]} positions.")
-    _write(keys, values, key=key, value=value, positions=positions, rows=rows)
-
-
-def _append_cuda(
-    keys: Tensor,
-    values: Tensor,
-    *,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
-    rows: Tensor | None,
-) -> None:
-    library = kernels.cuda(key.device.index)
-    if isinstance(library, kernels.Library):
-        library.append(keys, values, key=key, value=value, positions=positions, rows=rows)
-    else:
-        _write(keys, values, key=key, value=value, positions=positions, rows=rows)
-
-
-def _write(
-    keys: Tensor,
-    values: Tensor,
-    *,
-    key: Tensor,
-    value: Tensor,
-    positions: Tensor,
-    rows: Tensor | None,
-) -> None:
+    """The operator by torch alone."""
     where = torch.arange(len(key), device=key.device) if rows is None else rows
     busy = (positions >= 0) & (positions < keys.shape[2])
     if not busy.all():
         where, positions, key, value = where[busy], positions[busy], key[busy], value[busy]
-    keys[where, :, positions] = key
-    values[where, :, positions] = value
+    for cache, scales, fresh in ((keys, key_scales, key), (values, value_scales, value)):
+        if scales is None:
+            cache[where, :, positions] = fresh
+            continue
+        if faults is not None:
+            faults += (~fresh.isfinite().all(dim=-1)).sum()
+        codes, scales[where, :, positions] = quantise(fresh)
+        cache.view(torch.uint8)[where, :, positions] = codes.view(torch.uint8)
 
 
 torch.library.define(
     "reft::decode_attention",
     "(Tensor query, Tensor keys, Tensor values, *, Tensor lengths, Tensor? rows, SymInt window, "
-    "float scale) -> Tensor",
+    "float scale, Tensor? key_scales, Tensor? value_scales) -> Tensor",
 )
 torch.library.define(
     "reft::append",
     "(Tensor(a!) keys, Tensor(b!) values, *, Tensor key, Tensor value, Tensor positions, "
-    "Tensor? rows) -> ()",
+    "Tensor? rows, Tensor(c!)? key_scales, Tensor(d!)? value_scales, Tensor(e!)? faults) -> ()",
 )
 torch.library.impl("reft::decode_attention", "CPU", _decode_attention_cpu)
 torch.library.impl("reft::decode_attention", "CUDA", _decode_attention_cuda)

@@ -20,20 +20,21 @@ from reft_megatron.errors import ConfigError
 
 __all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served"]
 
-ABI = 1
+ABI = 2
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
 HOST = _FOLDER / "_kernels_host.so"
-_DTYPES = {torch.bfloat16: 0, torch.float32: 1}
+_DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float8_e4m3fn: 2}
 
 _P, _L, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
 
 class _Cache(ctypes.Structure):
     _fields_ = (
-        *(("keys", _P), ("values", _P)),
+        *(("keys", _P), ("values", _P), ("key_scales", _P), ("value_scales", _P)),
         *(("row_stride", _L), ("group_stride", _L), ("position_stride", _L)),
+        *(("scale_row_stride", _L), ("scale_group_stride", _L)),
         *(("rows", _I), ("groups", _I), ("positions", _I), ("size", _I), ("dtype", _I)),
     )
 
@@ -47,7 +48,7 @@ class _DecodeAttention(ctypes.Structure):
         *(("cache", _Cache), ("out", _P), ("query", _P)),
         *(("query_row_stride", _L), ("query_head_stride", _L)),
         *(("lengths", _Indices), ("rows", _Indices)),
-        *(("batch", _I), ("heads", _I), ("window", _I), ("scale", _F)),
+        *(("batch", _I), ("heads", _I), ("window", _I), ("scale", _F), ("dtype", _I)),
     )
 
 
@@ -56,7 +57,8 @@ class _Append(ctypes.Structure):
         *(("cache", _Cache), ("key", _P), ("value", _P)),
         *(("key_row_stride", _L), ("key_group_stride", _L)),
         *(("value_row_stride", _L), ("value_group_stride", _L)),
-        *(("positions", _Indices), ("rows", _Indices), ("batch", _I)),
+        *(("positions", _Indices), ("rows", _Indices), ("faults", _P)),
+        *(("batch", _I), ("dtype", _I)),
     )
 
 
@@ -104,12 +106,14 @@ class Library:
         rows: Tensor | None,
         window: int,
         scale: float,
+        key_scales: Tensor | None = None,
+        value_scales: Tensor | None = None,
     ) -> Tensor:
         """See `ops.decode_attention`, which has checked the shapes and dtypes."""
         query = query if query.stride(2) == 1 else query.contiguous()
         out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         args = _DecodeAttention(
-            cache=_cache(keys, values),
+            cache=_cache(keys, values, key_scales, value_scales),
             out=out.data_ptr(),
             query=query.data_ptr(),
             query_row_stride=query.stride(0),
@@ -120,6 +124,7 @@ class Library:
             heads=query.shape[1],
             window=window,
             scale=scale,
+            dtype=_DTYPES[query.dtype],
         )
         self._call("reft_decode_attention", args, query)
         return out
@@ -133,11 +138,14 @@ class Library:
         value: Tensor,
         positions: Tensor,
         rows: Tensor | None,
+        key_scales: Tensor | None = None,
+        value_scales: Tensor | None = None,
+        faults: Tensor | None = None,
     ) -> None:
         """See `ops.decode_attention.append`, which has checked the shapes and dtypes."""
         key, value = (x if x.stride(2) == 1 else x.contiguous() for x in (key, value))
         args = _Append(
-            cache=_cache(keys, values),
+            cache=_cache(keys, values, key_scales, value_scales),
             key=key.data_ptr(),
             value=value.data_ptr(),
             key_row_stride=key.stride(0),
@@ -146,7 +154,9 @@ class Library:
             value_group_stride=value.stride(1),
             positions=_indices(positions),
             rows=_indices(rows),
+            faults=None if faults is None else faults.data_ptr(),
             batch=key.shape[0],
+            dtype=_DTYPES[key.dtype],
         )
         self._call("reft_append", args, key)
 
@@ -208,14 +218,12 @@ def served() -> list[Served]:
 _HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)"
 
 
-def _cache(keys: Tensor, values: Tensor) -> _Cache:
-    if keys.stride() != values.stride() or keys.stride(3) != 1:
-        raise ValueError(
-            f"strides {keys.stride()} of keys and {values.stride()} of values; wanted the same, "
-            "and 1 for the last axis."
-        )
+def _cache(
+    keys: Tensor, values: Tensor, key_scales: Tensor | None, value_scales: Tensor | None
+) -> _Cache:
+    _alike("keys", "values", (keys, values))
     rows, groups, positions, size = keys.shape
-    return _Cache(
+    cache = _Cache(
         keys=keys.data_ptr(),
         values=values.data_ptr(),
         row_stride=keys.stride(0),
@@ -227,6 +235,20 @@ def _cache(keys: Tensor, values: Tensor) -> _Cache:
         size=size,
         dtype=_DTYPES[keys.dtype],
     )
+    if key_scales is not None and value_scales is not None:
+        _alike("key scales", "value scales", (key_scales, value_scales))
+        cache.key_scales, cache.value_scales = key_scales.data_ptr(), value_scales.data_ptr()
+        cache.scale_row_stride, cache.scale_group_stride, _ = key_scales.stride()
+    return cache
+
+
+def _alike(one: str, other: str, tensors: tuple[Tensor, Tensor]) -> None:
+    strides, others = (tensor.stride() for tensor in tensors)
+    if strides != others or strides[-1] != 1:
+        raise ValueError(
+            f"strides {strides} of {one} and {others} of {other}; wanted the same, and 1 for the "
+            "last axis."
+        )
 
 
 def _indices(x: Tensor | None) -> _Indices:

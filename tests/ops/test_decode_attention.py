@@ -111,10 +111,11 @@ def test_the_operators_are_what_torch_expects(rows: list[int] | None):
     x = scene([3, 17], dtype=torch.float32)
     cache, positions = (x["keys"], x["values"]), x.pop("lengths")
     which = {"rows": None if rows is None else torch.tensor(rows)}
+    which |= {"key_scales": None, "value_scales": None}
     seen = {"lengths": positions, "window": 4, "scale": 0.25, **which}
     torch.library.opcheck(torch.ops.reft.decode_attention, (x["query"], *cache), seen)
     fresh = torch.zeros(2, 2, 16)
-    written = {"key": fresh, "value": fresh, "positions": positions - 1, **which}
+    written = {"key": fresh, "value": fresh, "positions": positions - 1, "faults": None, **which}
     torch.library.opcheck(torch.ops.reft.append, cache, written)
 
 
@@ -124,7 +125,7 @@ REFUSED = [
     ({"window": -1}, "4 heads in 2 groups with window -1"),
     ({"query": torch.zeros(2, 4, 8)}, "heads of 8 and of 16 in the cache"),
     ({"keys": torch.zeros(4, 2, 16)}, "a cache of (4, 2, 16) keys and (4, 2, 40, 16) values"),
-    ({"query": torch.zeros(2, 4, 16).half()}, "dtypes ['torch.float16', 'torch.float32']"),
+    ({"query": torch.zeros(2, 4, 16).half()}, "tokens torch.float16, keys torch.float32, values "),
     ({"lengths": torch.tensor([3])}, "lengths (1,) torch.int64; wanted [2], int32 or int64."),
     ({"rows": torch.tensor([0.0, 1.0])}, "rows (2,) torch.float32; wanted [2], int32 or int64."),
     ({"lengths": torch.tensor([3, 41])}, "length 41, over the cache's 40 positions."),
@@ -157,5 +158,7 @@ def test_no_order_of_dtypes_is_missed():
         if len(set(odd)) == 1:
             ops.decode_attention(**call)
         else:
-            with pytest.raises(ValueError, match=r"^dtypes "):
+            with pytest.raises(
+                ValueError, match=r"^tokens torch.*, keys torch.*, values torch.*; wanted "
+            ):
                 ops.decode_attention(**call)

@@ -2,18 +2,63 @@
 #pragma once
 
 #include "arithmetic/arguments.hpp"
+#include "arithmetic/e4m3.hpp"
 
 namespace reft {
 
-// The first element, in the cache, of the token of row `row` and a group; -1 if it goes nowhere.
-REFT_BOTH std::int64_t place_of(const reft_append_args& args, int row, int group) {
+// Where the token of row `row` of a batch and a group stands in the cache: its first element and
+// its scale. `there` is false if it goes nowhere.
+struct Place {
+  bool there;
+  std::int64_t element;
+  std::int64_t scale;
+};
+
+REFT_BOTH Place place_of(const reft_append_args& args, int row, int group) {
   const reft_cache& cache = args.cache;
   const std::int64_t stored = cache_row(args.rows, row);
   const std::int64_t position = index_at(args.positions, row);
-  const bool exists =
+  const bool there =
       stored >= 0 && stored < cache.rows && position >= 0 && position < cache.positions;
-  if (!exists) return -1;
-  return stored * cache.row_stride + group * cache.group_stride + position * cache.position_stride;
+  return {there,
+          stored * cache.row_stride + group * cache.group_stride + position * cache.position_stride,
+          stored * cache.scale_row_stride + group * cache.scale_group_stride + position};
+}
+
+// Keys or values: what is read, and where it is written.
+struct Stream {
+  const void* tokens;
+  std::int64_t row_stride;
+  std::int64_t group_stride;
+  void* cache;
+  float* scales;
+};
+
+REFT_BOTH Stream stream_of(const reft_append_args& args, bool values) {
+  if (values) {
+    return {args.value, args.value_row_stride, args.value_group_stride, args.cache.values,
+            args.cache.value_scales};
+  }
+  return {args.key, args.key_row_stride, args.key_group_stride, args.cache.keys,
+          args.cache.key_scales};
+}
+
+// The largest magnitude of a group of eight, as bits.
+template <class T>
+REFT_BOTH std::uint32_t largest_of(const Group<T>& group) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < kGroup; ++i) {
+    const std::uint32_t size = magnitude(widen(group.x[i]));
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+template <class T>
+REFT_BOTH Group<E4M3> quantised(const Group<T>& group, float encode) {
+  Group<E4M3> codes;
+  for (int i = 0; i < kGroup; ++i) codes.x[i] = narrow<E4M3>(widen(group.x[i]) * encode);
+  return codes;
 }
 
 }  // namespace reft

@@ -23,22 +23,32 @@ inline bool aligned(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer) % kBytes == 0;
 }
 
-// Strides of whole groups of eight are multiples of 16 bytes in every dtype.
+// Strides of whole groups of eight are multiples of what a lane loads.
 inline bool aligned(std::int64_t stride) { return stride % kGroup == 0; }
 
 inline int check(const reft_cache& cache) {
-  if (cache.dtype != REFT_BF16 && cache.dtype != REFT_FP32) return REFT_BAD_DTYPE;
+  if (cache.dtype < REFT_BF16 || cache.dtype > REFT_E4M3) return REFT_BAD_DTYPE;
   if (cache.rows < 0 || cache.groups < 1 || cache.positions < 0) return REFT_BAD_SHAPE;
   if (cache.size < kGroup || cache.size > kLargestSize || cache.size % kGroup)
     return REFT_BAD_SHAPE;
+  if (cache.position_stride < 0 || cache.positions * cache.position_stride > INT32_MAX)
+    return REFT_BAD_SHAPE;
   if (!cache.keys || !cache.values) return REFT_NULL;
+  if (cache.dtype == REFT_E4M3 && (!cache.key_scales || !cache.value_scales)) return REFT_NULL;
   const bool fits = aligned(cache.keys) && aligned(cache.values) && aligned(cache.row_stride) &&
                     aligned(cache.group_stride) && aligned(cache.position_stride);
   return fits ? REFT_OK : REFT_MISALIGNED;
 }
 
+// Tokens are as the cache, or of either type where it is quantised.
+inline bool pairs(int dtype, const reft_cache& cache) {
+  if (cache.dtype == REFT_E4M3) return dtype == REFT_BF16 || dtype == REFT_FP32;
+  return dtype == cache.dtype;
+}
+
 inline int check(const reft_decode_attention_args& args) {
   if (const int status = check(args.cache)) return status;
+  if (!pairs(args.dtype, args.cache)) return REFT_BAD_DTYPE;
   if (args.batch < 0 || args.heads < 1 || args.heads % args.cache.groups || args.window < 0)
     return REFT_BAD_SHAPE;
   if (!args.out || !args.query || !args.lengths.data) return REFT_NULL;
@@ -49,6 +59,7 @@ inline int check(const reft_decode_attention_args& args) {
 
 inline int check(const reft_append_args& args) {
   if (const int status = check(args.cache)) return status;
+  if (!pairs(args.dtype, args.cache)) return REFT_BAD_DTYPE;
   if (args.batch < 0) return REFT_BAD_SHAPE;
   if (!args.key || !args.value || !args.positions.data) return REFT_NULL;
   const bool fits = aligned(args.key) && aligned(args.value) && aligned(args.key_row_stride) &&

@@ -11,21 +11,23 @@
 #include <cmath>
 
 #include "arithmetic/arguments.hpp"
-#include "arithmetic/element.hpp"
+#include "arithmetic/e4m3.hpp"
 
 namespace reft {
 
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kHeads = 4;              // heads of a group in one block, where a group has several
 constexpr float kLog2E = 1.44269504f;  // powers of two are the machine's own
 constexpr float kNone = -INFINITY;     // the score of a position that does not count
 
 // Lanes that share a key: powers of two, so that they can sum by halves.
 constexpr int lanes_of(int size) { return size <= 64 ? 8 : size <= 128 ? 16 : 32; }
 
-// Positions that a state takes at a time: loads in flight, within the registers of half an SM.
+// Heads of a group in one block, where a group has several, and the positions that a state takes at
+// a time: as many loads in flight as the registers of half a multiprocessor allow.
+template <class T>
+constexpr int kHeadsOf = sizeof(T) == 1 ? 2 : 4;
 template <int Heads>
 constexpr int kUnrollOf = Heads == 1 ? 4 : 2;
 
@@ -80,6 +82,35 @@ REFT_BOTH void merge(State<N>& state, const State<N>& other) {
   state.sum = fmaf(other.sum, its, state.sum * mine);
   for (int i = 0; i < N; ++i) state.out[i] = fmaf(other.out[i], its, state.out[i] * mine);
   state.top = top;
+}
+
+// The scales of a cache row and group by position; 1 where there are none.
+template <class T>
+struct Scales {
+  REFT_BOTH Scales(const reft_cache& cache, std::int64_t row, int group) {
+    if (!kThere) return;
+    const std::int64_t at = row * cache.scale_row_stride + group * cache.scale_group_stride;
+    key = cache.key_scales + at;
+    value = cache.value_scales + at;
+  }
+  static constexpr bool kThere = sizeof(T) == 1;
+
+  REFT_BOTH float of_key(int position) const { return kThere ? key[position] : 1.0f; }
+  REFT_BOTH float of_value(int position) const { return kThere ? value[position] : 1.0f; }
+
+  const float* key = nullptr;
+  const float* value = nullptr;
+};
+
+// Tokens of either type, which is known when the kernel runs.
+REFT_BOTH void load_token(const void* tokens, std::int64_t at, int dtype, float (&wide)[kGroup]) {
+  if (dtype == REFT_BF16) widen(load(static_cast<const Bf16*>(tokens) + at), wide);
+  else widen(load(static_cast<const float*>(tokens) + at), wide);
+}
+
+REFT_BOTH void store_element(void* tokens, std::int64_t at, int dtype, float x) {
+  if (dtype == REFT_BF16) static_cast<Bf16*>(tokens)[at] = narrow<Bf16>(x);
+  else static_cast<float*>(tokens)[at] = x;
 }
 
 // The positions that a row sees.

@@ -1,6 +1,6 @@
 // Elements as they are stored, and as the fp32 that everything is computed in.
 //
-// Owns bf16 and groups of eight elements, 16 or 32 bytes, which one lane loads at once. Compiled
+// Owns bf16 and groups of eight elements, which one lane loads at once. Compiled
 // for the device and for the host: the same source gives both their arithmetic.
 #pragma once
 
@@ -52,13 +52,25 @@ REFT_BOTH Bf16 narrow<Bf16>(float x) {
 
 // Eight elements beside each other in memory, aligned as a lane loads them.
 template <class T>
-struct alignas(16) Group {
+struct alignas(sizeof(T) == 1 ? 8 : 16) Group {
   T x[kGroup];
 };
 
 template <class T>
 REFT_BOTH Group<T> load(const T* from) {
   return *reinterpret_cast<const Group<T>*>(from);
+}
+
+template <class T>
+REFT_BOTH void widen(const Group<T>& group, float (&wide)[kGroup]) {
+  for (int i = 0; i < kGroup; ++i) wide[i] = widen(group.x[i]);
+}
+
+template <class T>
+REFT_BOTH Group<T> narrow(const float (&wide)[kGroup]) {
+  Group<T> group;
+  for (int i = 0; i < kGroup; ++i) group.x[i] = narrow<T>(wide[i]);
+  return group;
 }
 
 template <class T>

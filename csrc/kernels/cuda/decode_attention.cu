@@ -1,4 +1,4 @@
-// Decode attention on a GPU: a block for each row and up to kHeads heads of a group.
+// Decode attention on a GPU: a block for each row and up to kHeadsOf heads of a group.
 //
 // The arithmetic stands in arithmetic/attention.hpp; here is only how lanes and warps talk. A block
 // whose row is short or idle leaves early: the grid knows shapes alone.
@@ -63,6 +63,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const int lane = threadIdx.x % Lanes;
   const int own = threadIdx.x / Lanes;
   const bool holds = lane * kGroup < cache.size;
+  const int step = static_cast<int>(cache.position_stride);  // checked to suffice within a row
 
   const std::int64_t stored = cache_row(args.rows, row);
   const Span span = span_of(args, row, stored);
@@ -70,37 +71,45 @@ __global__ void __launch_bounds__(kThreads, 2)
   const T* keys = static_cast<const T*>(cache.keys) + at;
   const T* values = static_cast<const T*>(cache.values) + at;
 
+  const Scales<T> scales(cache, stored, group);
+  const int end = holds ? span.end : 0;
+
   float query[Heads][kGroup] = {};
   State<kGroup> states[Heads];
-  const T* from = static_cast<const T*>(args.query) + row * args.query_row_stride + lane * kGroup;
 #pragma unroll
   for (int h = 0; h < Heads; ++h) {
     if (!holds || begin + h >= each) continue;
     const int head = group * each + begin + h;
-    const Group<T> loaded = load(from + head * args.query_head_stride);
-    for (int i = 0; i < kGroup; ++i) query[h][i] = widen(loaded.x[i]) * (args.scale * kLog2E);
+    const std::int64_t from = row * args.query_row_stride + head * args.query_head_stride;
+    load_token(args.query, from + lane * kGroup, args.dtype, query[h]);
+    for (int i = 0; i < kGroup; ++i) query[h][i] *= args.scale * kLog2E;
   }
 
   for (int start = span.first; start < span.end; start += kStates * kUnroll) {
     Group<T> key[kUnroll] = {};
     Group<T> value[kUnroll] = {};
+    float key_scale[kUnroll];
+    float value_scale[kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       const int position = start + u * kStates + own;
-      if (!holds || position >= span.end) continue;
-      key[u] = load(keys + position * cache.position_stride);
-      value[u] = load(values + position * cache.position_stride);
+      key_scale[u] = value_scale[u] = 0;
+      if (position >= end) continue;
+      key_scale[u] = scales.of_key(position);
+      value_scale[u] = scales.of_value(position);
+      key[u] = load(keys + position * step);
+      value[u] = load(values + position * step);
     }
     float scores[Heads][kUnroll];
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       float wide[kGroup];
-      for (int i = 0; i < kGroup; ++i) wide[i] = widen(key[u].x[i]);
-      const bool counts = start + u * kStates + own < span.end;
+      widen(key[u], wide);
+      const bool counts = start + u * kStates + own < end;
 #pragma unroll
       for (int h = 0; h < Heads; ++h) {
         const float score = sum_over_lanes<Lanes>(dot(query[h], wide));
-        scores[h][u] = counts ? score : kNone;
+        scores[h][u] = counts ? score * key_scale[u] : kNone;
       }
     }
 #pragma unroll
@@ -108,9 +117,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       float wide[kGroup];
-      for (int i = 0; i < kGroup; ++i) wide[i] = widen(value[u].x[i]);
+      widen(value[u], wide);
 #pragma unroll
-      for (int h = 0; h < Heads; ++h) add(states[h], scores[h][u], wide);
+      for (int h = 0; h < Heads; ++h) add(states[h], scores[h][u] * value_scale[u], wide);
     }
   }
 
@@ -132,8 +141,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     const State<1> state = merged(shared, h, i % cache.size);
     const std::int64_t head =
         static_cast<std::int64_t>(row) * args.heads + group * each + begin + h;
-    static_cast<T*>(args.out)[head * cache.size + i % cache.size] =
-        narrow<T>(span.end > span.first ? state.out[0] / state.sum : 0.0f);
+    store_element(args.out, head * cache.size + i % cache.size, args.dtype,
+                  span.end > span.first ? state.out[0] / state.sum : 0.0f);
   }
 }
 
@@ -148,7 +157,7 @@ int launch(const reft_decode_attention_args& args, cudaStream_t stream) {
 template <class T, int Lanes>
 int launch(const reft_decode_attention_args& args, cudaStream_t stream) {
   if (args.heads == args.cache.groups) return launch<T, Lanes, 1>(args, stream);
-  return launch<T, Lanes, kHeads>(args, stream);
+  return launch<T, Lanes, kHeadsOf<T>>(args, stream);
 }
 
 template <class T>
@@ -169,6 +178,9 @@ int reft_decode_attention(const reft_decode_attention_args* args, int device, vo
   const reft::OnDevice there(device);
   if (there.status) return there.status;
   const auto on = static_cast<cudaStream_t>(stream);
-  if (args->cache.dtype == REFT_BF16) return reft::launch<reft::Bf16>(*args, on);
-  return reft::launch<float>(*args, on);
+  switch (args->cache.dtype) {
+    case REFT_BF16: return reft::launch<reft::Bf16>(*args, on);
+    case REFT_FP32: return reft::launch<float>(*args, on);
+    default: return reft::launch<reft::E4M3>(*args, on);
+  }
 }

@@ -1,30 +1,54 @@
 // The host twin of append.
+#include <initializer_list>
+
 #include "arithmetic/appending.hpp"
 
+namespace reft {
 namespace {
 
 template <class T>
+void quantise(const reft_append_args& args, const Stream& stream, const Place& place,
+              const T* from) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < args.cache.size; i += kGroup) {
+    const std::uint32_t its = largest_of(load(from + i));
+    largest = its > largest ? its : largest;
+  }
+  const Scale scale = scale_of(largest);
+  for (int i = 0; i < args.cache.size; i += kGroup) {
+    store(static_cast<E4M3*>(stream.cache) + place.element + i,
+          quantised(load(from + i), scale.encode));
+  }
+  stream.scales[place.scale] = scale.decode;
+  if (largest >= kInfinity && args.faults) ++*args.faults;
+}
+
+template <class T>
 void append(const reft_append_args& args, int row, int group) {
-  const std::int64_t at = reft::place_of(args, row, group);
-  if (at < 0) return;
-  const T* key = static_cast<const T*>(args.key) + row * args.key_row_stride;
-  const T* value = static_cast<const T*>(args.value) + row * args.value_row_stride;
-  for (int i = 0; i < args.cache.size; i += reft::kGroup) {
-    reft::store(static_cast<T*>(args.cache.keys) + at + i,
-                reft::load(key + group * args.key_group_stride + i));
-    reft::store(static_cast<T*>(args.cache.values) + at + i,
-                reft::load(value + group * args.value_group_stride + i));
+  const Place place = place_of(args, row, group);
+  if (!place.there) return;
+  for (const bool values : {false, true}) {
+    const Stream stream = stream_of(args, values);
+    const T* from = static_cast<const T*>(stream.tokens) + row * stream.row_stride +
+                    group * stream.group_stride;
+    if (args.cache.dtype == REFT_E4M3) {
+      quantise(args, stream, place, from);
+      continue;
+    }
+    for (int i = 0; i < args.cache.size; i += kGroup)
+      store(static_cast<T*>(stream.cache) + place.element + i, load(from + i));
   }
 }
 
 }  // namespace
+}  // namespace reft
 
 int reft_append(const reft_append_args* args, int, void*) {
   if (const int status = reft::check(*args)) return status;
   for (int row = 0; row < args->batch; ++row) {
     for (int group = 0; group < args->cache.groups; ++group) {
-      if (args->cache.dtype == REFT_BF16) append<reft::Bf16>(*args, row, group);
-      else append<float>(*args, row, group);
+      if (args->dtype == REFT_BF16) reft::append<reft::Bf16>(*args, row, group);
+      else reft::append<float>(*args, row, group);
     }
   }
   return REFT_OK;

@@ -9,20 +9,21 @@ namespace {
 template <class T, int Lanes, int Heads>
 class Block {
  public:
-  Block(const reft_decode_attention_args& args, int row, int head) : args_(args) {
+  Block(const reft_decode_attention_args& args, int row, int head)
+      : args_(args),
+        scales_(args.cache, cache_row(args.rows, row), head / (args.heads / args.cache.groups)) {
     const int group = head / (args.heads / args.cache.groups);
     const std::int64_t stored = cache_row(args.rows, row);
     const std::int64_t at = stored * args.cache.row_stride + group * args.cache.group_stride;
     span_ = span_of(args, row, stored);
     keys_ = static_cast<const T*>(args.cache.keys) + at;
     values_ = static_cast<const T*>(args.cache.values) + at;
-    const T* from = static_cast<const T*>(args.query) + row * args.query_row_stride;
+    const std::int64_t from = row * args.query_row_stride + head * args.query_head_stride;
     for (int lane = 0; lane < lanes(); ++lane) {
-      const Group<T> loaded = load(from + head * args.query_head_stride + lane * kGroup);
-      for (int i = 0; i < kGroup; ++i) query_[lane][i] = widen(loaded.x[i]) * (args.scale * kLog2E);
+      load_token(args.query, from + lane * kGroup, args.dtype, query_[lane]);
+      for (int i = 0; i < kGroup; ++i) query_[lane][i] *= args.scale * kLog2E;
     }
-    out_ = static_cast<T*>(args.out) +
-           (static_cast<std::int64_t>(row) * args.heads + head) * args.cache.size;
+    out_ = (static_cast<std::int64_t>(row) * args.heads + head) * args.cache.size;
   }
 
   void run() {
@@ -32,7 +33,8 @@ class Block {
       for (int lane = 0; lane < lanes(); ++lane) merge_warp(warp, lane);
     for (int i = 0; i < args_.cache.size; ++i) {
       const State<1> state = merged(i / kGroup, i % kGroup);
-      out_[i] = narrow<T>(span_.end > span_.first ? state.out[0] / state.sum : 0.0f);
+      const float x = span_.end > span_.first ? state.out[0] / state.sum : 0.0f;
+      store_element(args_.out, out_ + i, args_.dtype, x);
     }
   }
 
@@ -54,7 +56,7 @@ class Block {
       for (int u = 0; u < kUnroll; ++u) {
         float wide[kGroup] = {};
         widen_at(values_, position + u * kStates, lane, wide);
-        add(state, weights[u], wide);
+        add(state, weights[u] * value_scale(position + u * kStates), wide);
       }
     }
   }
@@ -69,14 +71,17 @@ class Block {
     }
     for (int offset = Lanes / 2; offset; offset /= 2)
       for (int lane = 0; lane < offset; ++lane) parts[lane] += parts[lane + offset];
-    return parts[0];
+    return parts[0] * scales_.of_key(position);
+  }
+
+  float value_scale(int position) const {
+    return position < span_.end ? scales_.of_value(position) : 0.0f;
   }
 
   // Nothing beyond the span is read.
   void widen_at(const T* from, int position, int lane, float (&wide)[kGroup]) const {
     if (position >= span_.end) return;
-    const Group<T> loaded = load(from + position * args_.cache.position_stride + lane * kGroup);
-    for (int i = 0; i < kGroup; ++i) wide[i] = widen(loaded.x[i]);
+    widen(load(from + position * args_.cache.position_stride + lane * kGroup), wide);
   }
 
   void merge_warp(int warp, int lane) {
@@ -100,10 +105,11 @@ class Block {
   }
 
   const reft_decode_attention_args& args_;
+  const Scales<T> scales_;
   Span span_;
   const T* keys_;
   const T* values_;
-  T* out_;
+  std::int64_t out_;
   float query_[Lanes][kGroup] = {};
   State<kGroup> states_[kStates][Lanes];
 };
@@ -111,7 +117,7 @@ class Block {
 template <class T, int Lanes>
 void run(const reft_decode_attention_args& args, int row, int head) {
   if (args.heads == args.cache.groups) Block<T, Lanes, 1>(args, row, head).run();
-  else Block<T, Lanes, kHeads>(args, row, head).run();
+  else Block<T, Lanes, kHeadsOf<T>>(args, row, head).run();
 }
 
 template <class T>
@@ -130,8 +136,11 @@ int reft_decode_attention(const reft_decode_attention_args* args, int, void*) {
   if (const int status = reft::check(*args)) return status;
   for (int row = 0; row < args->batch; ++row) {
     for (int head = 0; head < args->heads; ++head) {
-      if (args->cache.dtype == REFT_BF16) reft::run<reft::Bf16>(*args, row, head);
-      else reft::run<float>(*args, row, head);
+      switch (args->cache.dtype) {
+        case REFT_BF16: reft::run<reft::Bf16>(*args, row, head); break;
+        case REFT_FP32: reft::run<float>(*args, row, head); break;
+        default: reft::run<reft::E4M3>(*args, row, head);
+      }
     }
   }
   return REFT_OK;
