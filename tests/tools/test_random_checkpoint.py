@@ -56,7 +56,7 @@ def test_there_and_back_as_commands(tiny: Path, capsys: pytest.CaptureFixture[st
     assert out.endswith(f"model.load={checkpoint}\n")
     arguments = ["--input", str(checkpoint), "--output", str(back)]
     assert megatron_to_hf.main(arguments) == 0
-    assert capsys.readouterr().out == f"{back}: ckpt, 68 tensors, 0.001 GB, head: none\n"
+    assert capsys.readouterr().out == f"{back}: opt-4x96, 68 tensors, 0.001 GB, head: none\n"
     first, second = (load_file(folder / "model.safetensors") for folder in (tiny, back))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
