@@ -93,6 +93,8 @@ class ModelConfig:
     """What stands beside the language model: values for PPO, or two classes for reranking."""
     reference: str = ""
     """Checkpoint of the frozen reference policy; empty takes the initial policy (paper)."""
+    reference_waits: Literal["device", "host"] = "device"
+    """Where the reference's weights are while it does not score; on the host it costs a copy."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward pass; optimizer state is always fp32."""
     recompute: Literal["none", "selective", "full"] = "none"

@@ -7,6 +7,7 @@ Two policies live side by side (the learner and its frozen reference); nothing h
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from reft_megatron.policy.meta import describe
 from reft_megatron.policy.model import PolicyModel, build_chunks, unpublished
 from reft_megatron.policy.optimizer import build_optimizer, learning_rate
 from reft_megatron.policy.origin import architecture_of, travelling_files
+from reft_megatron.policy.parking import Parking
 from reft_megatron.policy.score import classify, score
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
@@ -77,6 +79,7 @@ class Policy:
         )
         self._fill(read=weights and not config.model.load)
         self._generator = Generator(self._chunks, mesh, eos_id=tokenizer.eos_id)
+        self._parking: Parking | None = None
         self._optimizer: MegatronOptimizer | None = None
         self._wrapped: list[DistributedDataParallel] = []
         if total_steps is None:
@@ -120,12 +123,18 @@ class Policy:
         """What the last `generate` cost this rank."""
         return self._generator.usage
 
+    def park(self) -> None:
+        """Keep the weights of this frozen policy on the host, but for the time it scores."""
+        assert self._optimizer is None, "only a frozen policy can wait elsewhere"
+        self._parking = Parking(self._chunks)
+
     def score(self, batches: Sequence[MicroBatch]) -> dict[str, list[Tensor]]:
         """Log-probs, values and entropies of each sequence, fp32 [length], about its tokens.
 
         Filled on the last pipeline stage, empty lists elsewhere.
         """
-        return score(self._chunks, batches, self.mesh)
+        with contextlib.nullcontext() if self._parking is None else self._parking.present():
+            return score(self._chunks, batches, self.mesh)
 
     def classify(self, batches: Sequence[MicroBatch]) -> list[Tensor]:
         """Scores of the classes wrong and right, fp32 [2], after each sequence's last token.

@@ -14,7 +14,7 @@ _MAY_CHANGE = (
     *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
     *("run.max_skipped_steps", "rewards.workers", "sft.stop_after_epoch"),
     *("generate.slots", "generate.prefill_tokens", "generate.unwatched_steps"),
-    *("rollouts.record", "rollouts.mismatch_"),
+    *("rollouts.record", "rollouts.mismatch_", "model.reference_waits"),
     *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
 )
 """Settings that a run may go on with changed: how it runs, on what layout, and how long. (A longer

@@ -177,4 +177,6 @@ def _reference(session: Session) -> Policy | None:
     policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
     if folder := config.model.reference or config.model.load:
         policy.load(Path(folder), weights_only=True)
+    if config.model.reference_waits == "host":
+        policy.park()
     return policy

@@ -95,7 +95,7 @@ def play_bf16(layout: Layout, fields: Any) -> tuple[list[StepStats], list[Any], 
     inner = policy._optimizer.optimizer
     masters = {p.dtype for group in inner.param_groups for p in group["params"]}
     assert masters == {torch.float32}
-    completions = policy.generate(make_prompts(4), samples=1, sampling=Sampling(seed=1))
+    completions = policy.generate(make_prompts(4), sampling=Sampling(seed=1))
     return stats, weights_of(policy), kinds, sum(len(c.token_ids) for c in completions)
 
 
@@ -168,7 +168,7 @@ def test_two_policies_live_side_by_side(alone, weights, fields):
     before = scores_by_problem(reference)
     batches = make_batches(learner, fields)
     learner.update(batches, loss=PPO)
-    learner.generate(make_prompts(3), samples=1, sampling=Sampling())
+    learner.generate(make_prompts(3), sampling=Sampling())
     after = scores_by_problem(reference)
     for key, rows in before.items():
         for name, row in rows.items():
@@ -194,7 +194,7 @@ def test_updates_follow_the_schedule(alone, fields):
 def play_generation_between_updates(layout: Layout, fields: Any) -> StepStats:
     policy = open_policy(layout, "parallel.distributed_optimizer=false")
     own = make_prompts(4)[policy.mesh.data.rank :: policy.mesh.data.size]
-    policy.generate(own, samples=1, sampling=Sampling())
+    policy.generate(own, sampling=Sampling())
     return policy.update(make_batches(policy, fields), loss=PPO)
 
 
