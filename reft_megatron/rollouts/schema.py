@@ -100,15 +100,23 @@ SCORES: dict[str, str] = {
 }
 """Columns of the ledger that are null until a rollout is scored, and the fields they keep."""
 
+
+def _list_of(type_: pa.DataType) -> pa.DataType:
+    # Elements that are never null are a third faster to write.
+    return pa.list_(pa.field("element", type_, nullable=False))
+
+
+_IDS, _FLOATS = _list_of(pa.int32()), _list_of(pa.float32())
+
 LEDGER = pa.schema(
     [
         pa.field("problem_id", pa.string(), nullable=False),
         pa.field("sample", pa.int32(), nullable=False),
         pa.field("policy_version", pa.int64(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
-        pa.field("prompt_ids", pa.list_(pa.int32()), nullable=False),
-        pa.field("token_ids", pa.list_(pa.int32()), nullable=False),
-        pa.field("logprobs", pa.list_(pa.float32()), nullable=False),
+        pa.field("prompt_ids", _IDS, nullable=False),
+        pa.field("token_ids", _IDS, nullable=False),
+        pa.field("logprobs", _FLOATS, nullable=False),
         pa.field("finished", pa.bool_(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
@@ -116,7 +124,7 @@ LEDGER = pa.schema(
         pa.field("letter", pa.string()),
         pa.field("detail", pa.string(), nullable=False),
         pa.field("reward", pa.float64(), nullable=False),
-        *(pa.field(name, pa.list_(pa.float32())) for name in SCORES),
+        *(pa.field(name, _FLOATS) for name in SCORES),
     ]
 )
 """One row of the ledger; the extracted answer is a `value` (number) or a `letter`, or neither.
@@ -162,7 +170,10 @@ def to_table(
     for name, rows in (scores or {}).items():
         _check_fit(name, rows, completions)
         columns[name] = lists(rows, np.float32)
-    arrays = [pa.array(columns[f.name], f.type) for f in LEDGER]
+    arrays = [
+        column if isinstance(column := columns[f.name], pa.Array) else pa.array(column, f.type)
+        for f in LEDGER
+    ]
     return pa.Table.from_arrays(arrays, schema=LEDGER)
 
 
@@ -195,7 +206,7 @@ def from_table(table: pa.Table) -> list[Rollout]:
 
 
 def lists(rows: Sequence[NDArray[Any] | None], dtype: type[np.generic]) -> pa.ListArray:
-    """One list per row, null where it is None."""
+    """One list per row, null where it is None; of int32 or float32."""
     lengths = np.fromiter((0 if row is None else len(row) for row in rows), np.int64, len(rows))
     offsets = np.concatenate([[0], lengths.cumsum()])
     values = np.concatenate([np.zeros(0, dtype), *(row for row in rows if row is not None)])
@@ -203,6 +214,7 @@ def lists(rows: Sequence[NDArray[Any] | None], dtype: type[np.generic]) -> pa.Li
     return pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()),
         pa.array(values.astype(dtype, copy=False)),
+        type=_IDS if dtype is np.int32 else _FLOATS,
         mask=pa.array(missing) if missing.any() else None,
     )
 

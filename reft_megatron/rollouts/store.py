@@ -72,6 +72,11 @@ class TokenStore:
     def __len__(self) -> int:
         return self._rows
 
+    @property
+    def spilled(self) -> int:
+        """Bytes of arrays on the disk."""
+        return self._end
+
     def append(self, table: pa.Table | pa.RecordBatch) -> None:
         """Take the rows of a table as one chunk: its columns of lists that this store has.
 
