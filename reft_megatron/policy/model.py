@@ -44,6 +44,7 @@ __all__ = [
     "build_chunks",
     "check_layout",
     "unpublished",
+    "vocabulary_of",
 ]
 
 CLASSES = 2
@@ -228,7 +229,7 @@ def build_chunks(
     """
     check_layout(architecture, parallel)
     config = _transformer_config(architecture, model, parallel)
-    vocab = _vocabulary(architecture, model, parallel, tokens=vocab_size)
+    vocab = vocabulary_of(architecture, model, parallel, tokens=vocab_size)
     chunks = []
     for index in range(parallel.virtual_pipeline):
         chunk = index if parallel.virtual_pipeline > 1 else None
@@ -246,9 +247,10 @@ def build_chunks(
     return chunks
 
 
-def _vocabulary(
+def vocabulary_of(
     architecture: Architecture, model: ModelConfig, parallel: ParallelConfig, *, tokens: int
 ) -> Vocabulary:
+    """The vocabulary for a tokenizer of `tokens` ids; ConfigError if the model embeds fewer."""
     rows = architecture.vocab or tokens
     if tokens > rows:
         raise ConfigError(

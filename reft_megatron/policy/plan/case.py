@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from reft_megatron.config import Config, ParallelConfig
 from reft_megatron.policy.families import Architecture
+from reft_megatron.policy.model import vocabulary_of
 
 __all__ = ["DOCUMENT_TOKENS", "JOBS", "Case", "Job"]
 
@@ -97,9 +98,10 @@ class Case:
     @property
     def vocab_rows(self) -> int:
         """Rows of the vocabulary on one tensor rank, padding included."""
-        multiple = self.config.model.vocab_multiple * self.parallel.tensor
-        rows = self.architecture.vocab or self.vocab
-        return -(-rows // multiple) * multiple // self.parallel.tensor
+        vocabulary = vocabulary_of(
+            self.architecture, self.config.model, self.parallel, tokens=self.vocab
+        )
+        return vocabulary.padded // self.parallel.tensor
 
     @property
     def chunk_layers(self) -> int:
