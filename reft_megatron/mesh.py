@@ -40,6 +40,7 @@ class Axis:
     store: Any = None
     """torch.distributed store that all ranks reach; None when the size is 1."""
     _counters: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+    """Numbers for the counters' names."""
 
     @property
     def first(self) -> bool:

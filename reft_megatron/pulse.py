@@ -1,4 +1,4 @@
-"""A sign of life from every rank, so that a failed collective can say which one is gone.
+"""A sign of life from every rank, to say which one a collective lacks.
 
 Owns a thread that counts up in the run's store, apart from whatever the rank is busy with. A rank
 whose count stands still has died, or hangs so hard that nothing of it runs.

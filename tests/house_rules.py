@@ -19,6 +19,7 @@ FLOORS = {
     "config": 0,
     "mesh": 0,
     "log": 0,
+    "pulse": 0,
     "_extractor": 0,
     "ops": 1,
     "tokenizer": 1,

@@ -1,4 +1,4 @@
-"""The key/value cache of generation, and the attention of one engine step over it.
+"""The key/value cache of generation, and the attention of a step over it.
 
 Owns the cache of a model chunk, a row per sequence, and `Mixed`: the layout of a step in which many
 sequences decode one token each while pieces of new prompts are read. Both kinds of token pass

@@ -52,7 +52,7 @@ def set_targets(
     metrics: dict[str, float] | None = None
     if buffer.holds("advantages"):
         metrics = _set_targets(buffer, config.ppo, mesh)
-        metrics |= _set_importance(buffer, config.rollouts.importance_cap, mesh, version)
+        metrics |= _set_importance(buffer, config.rollouts.importance_cap, mesh, version=version)
     return mesh.pipeline.broadcast_object(metrics, source=mesh.pipeline.size - 1)
 
 
@@ -86,7 +86,7 @@ def _set_targets(buffer: RolloutBuffer, config: PpoConfig, mesh: Mesh) -> dict[s
 
 
 def _set_importance(
-    buffer: RolloutBuffer, cap: float, mesh: Mesh, version: int
+    buffer: RolloutBuffer, cap: float, mesh: Mesh, *, version: int
 ) -> dict[str, float]:
     """Put importance weights in `buffer`, if `cap` asks for them; returns how far they are due."""
     mask, trainer = buffer.mask, buffer.padded("old_logprobs")

@@ -1,4 +1,4 @@
-"""Where a program's `solution()` has returned, and what follows is without effect.
+"""Where a program has returned, and what follows is without effect.
 
 Owns one rule on the text of a completion, which is the body of `def solution():`. It is asked at
 every line end while the completion grows.

@@ -68,7 +68,7 @@ class Step:
         return len(self.places)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sequence:
     """A response that grows."""
 
@@ -84,17 +84,18 @@ class _Sequence:
         return len(self.prompt.token_ids) + len(self.tokens) - 1
 
 
-@dataclass(slots=True, kw_only=True)
 class _Prefill:
-    """A ticket whose prompt is being read."""
+    """A ticket whose prompt is being read in cache row `row`; `fresh` start when it has been."""
 
-    prompt: Prompt
-    fresh: list[_Sequence]
-    """The responses that start when it has been read."""
-    row: int
-    """Cache row of the prompt."""
-    done: int = 0
-    """Tokens read."""
+    def __init__(self, prompt: Prompt, fresh: Sequence[_Sequence], row: int) -> None:
+        self.prompt, self.fresh, self.row = prompt, fresh, row
+        self.done = 0
+        """Tokens read."""
+
+    @property
+    def over(self) -> bool:
+        """True once the whole prompt has been read."""
+        return self.done == len(self.prompt.token_ids)
 
 
 class Lane:
@@ -144,9 +145,7 @@ class Lane:
                 )
                 for sample in ticket.samples
             ]
-            self._prefills.append(
-                _Prefill(prompt=prompt, fresh=fresh, row=self._prefill_rows.pop())
-            )
+            self._prefills.append(_Prefill(prompt, fresh, self._prefill_rows.pop()))
 
     def unwatched(self, most: int) -> int:
         """Steps, up to `most`, after which somebody must look at what was drawn.
@@ -174,7 +173,7 @@ class Lane:
             positions.append(np.arange(prefill.done, prefill.done + len(ids)))
             prefill.done += len(ids)
             end, budget = end + len(ids), budget - len(ids)
-            if prefill.done == len(prefill.prompt.token_ids):
+            if prefill.over:
                 after += [end - 1] * len(prefill.fresh)
                 drawn += prefill.fresh
         keys = [sequence.key for sequence in drawn]
@@ -199,7 +198,7 @@ class Lane:
         free = [
             row for row, sequence in enumerate(self._live) if self._grow(sequence, *next(drawn))
         ]
-        read = [r for r in self._prefills if r.done == len(r.prompt.token_ids)]
+        read = [prefill for prefill in self._prefills if prefill.over]
         self._prefills = self._prefills[len(read) :]
         free.reverse()
         for prefill in read:

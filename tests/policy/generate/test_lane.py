@@ -10,7 +10,7 @@ import torch
 from reft_megatron.ops.sampling import sequence_key
 from reft_megatron.policy.cache import Cache, Piece
 from reft_megatron.policy.generate.lane import Lane, Over, Rules, Step
-from reft_megatron.policy.generate.requests import Ticket, tickets_of
+from reft_megatron.policy.generate.requests import Ticket
 from reft_megatron.types import Completion, Prompt
 
 EOS = 2
@@ -172,17 +172,3 @@ def test_steps_unwatched_end_sequences_where_they_end():
     step = scene.step()
     assert (step.tokens.tolist(), step.positions.tolist()) == ([[24]], [[5]])
     assert scene.lane.unwatched(100) == 4
-
-
-def test_tickets_hold_a_few_samples_of_one_prompt():
-    prompts = [
-        Prompt(problem_id="a_1", token_ids=np.zeros(1, np.int32), samples=(0, 1, 4, 6, 9)),
-        Prompt(problem_id="a_2", token_ids=np.zeros(1, np.int32), samples=()),
-        Prompt(problem_id="a_3", token_ids=np.zeros(1, np.int32)),
-    ]
-    assert tickets_of(prompts, most=2) == [
-        Ticket(prompt=0, samples=(0, 1)),
-        Ticket(prompt=0, samples=(4, 6)),
-        Ticket(prompt=0, samples=(9,)),
-        Ticket(prompt=2, samples=(0,)),
-    ]
