@@ -297,7 +297,7 @@ def _gather(policy: Policy, seen: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _names(architecture: Architecture) -> tuple[list[str], str]:
     """transformers' names of the layers, and of the final norm."""
-    stems = family_of(architecture).stems(architecture)
+    stems = family_of(architecture).STEMS
     before = stems["qkv"][0].partition("{}")[0]
     return [f"{before}{layer}" for layer in range(architecture.layers)], stems["final_norm"][0]
 

@@ -65,9 +65,9 @@ def family_of(architecture: Architecture) -> ModuleType:
 
 def _family(model_type: str, where: str) -> ModuleType:
     for family in _FAMILIES:
-        if model_type in family.CLASSES:
+        if model_type in family.MODEL_TYPES:
             return family
-    known = [kind for family in _FAMILIES for kind in family.CLASSES]
+    known = [kind for family in _FAMILIES for kind in family.MODEL_TYPES]
     raise CheckpointError(
         f"{where} is of model type {model_type!r}, and only {', '.join(known)} are supported."
     )

@@ -15,10 +15,26 @@ from typing import Any
 from reft_megatron.policy.families.architecture import Architecture, Attention, Norm, Rope
 from reft_megatron.policy.families.config_file import ConfigFile
 
-__all__ = ["CLASSES", "PRESETS", "read", "stems", "write"]
+__all__ = ["MODEL_TYPES", "PRESETS", "STEMS", "read", "write"]
 
-CLASSES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "mistral": "Mistral"}
+MODEL_TYPES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "mistral": "Mistral"}
 """Model types of this family, and how transformers' classes of each begin."""
+
+_LAYER = "model.layers.{}."
+STEMS: dict[str, tuple[str, ...]] = {
+    "embedding": ("model.embed_tokens",),
+    "attention_norm": (_LAYER + "input_layernorm",),
+    "qkv": tuple(_LAYER + f"self_attn.{x}_proj" for x in "qkv"),
+    "q_norm": (_LAYER + "self_attn.q_norm",),
+    "k_norm": (_LAYER + "self_attn.k_norm",),
+    "proj": (_LAYER + "self_attn.o_proj",),
+    "ffn_norm": (_LAYER + "post_attention_layernorm",),
+    "fc1": (_LAYER + "mlp.gate_proj", _LAYER + "mlp.up_proj"),
+    "fc2": (_LAYER + "mlp.down_proj",),
+    "final_norm": ("model.norm",),
+    "output": ("lm_head",),
+}
+"""transformers' names of each part, without `.weight` and `.bias`; {} is the layer."""
 
 # What transformers takes where config.json lacks the key; LLaMA has as many groups as heads.
 _POSITIONS = {"llama": 2048, "qwen2": 32_768, "qwen3": 32_768, "mistral": 131_072}
@@ -100,24 +116,6 @@ def write(architecture: Architecture, vocab: int) -> dict[str, Any]:
         **_write_rope(attention.rope),
         "tie_word_embeddings": architecture.tied,
         "vocab_size": vocab,
-    }
-
-
-def stems(architecture: Architecture) -> dict[str, tuple[str, ...]]:
-    """Hugging Face's names of each part, without `.weight` and `.bias`; {} is the layer."""
-    layer = "model.layers.{}."
-    return {
-        "embedding": ("model.embed_tokens",),
-        "attention_norm": (layer + "input_layernorm",),
-        "qkv": tuple(layer + f"self_attn.{x}_proj" for x in "qkv"),
-        "q_norm": (layer + "self_attn.q_norm",),
-        "k_norm": (layer + "self_attn.k_norm",),
-        "proj": (layer + "self_attn.o_proj",),
-        "ffn_norm": (layer + "post_attention_layernorm",),
-        "fc1": (layer + "mlp.gate_proj", layer + "mlp.up_proj"),
-        "fc2": (layer + "mlp.down_proj",),
-        "final_norm": ("model.norm",),
-        "output": ("lm_head",),
     }
 
 

@@ -12,10 +12,25 @@ from typing import Any
 from reft_megatron.policy.families.architecture import Architecture, Attention, Norm
 from reft_megatron.policy.families.config_file import ConfigFile
 
-__all__ = ["CLASSES", "PRESETS", "read", "stems", "write"]
+__all__ = ["MODEL_TYPES", "PRESETS", "STEMS", "read", "write"]
 
-CLASSES = {"opt": "OPT"}
+MODEL_TYPES = {"opt": "OPT"}
 """Model types of this family, and how transformers' classes of each begin."""
+
+_LAYER = "model.decoder.layers.{}."
+STEMS: dict[str, tuple[str, ...]] = {
+    "embedding": ("model.decoder.embed_tokens",),
+    "positions": ("model.decoder.embed_positions",),
+    "attention_norm": (_LAYER + "self_attn_layer_norm",),
+    "qkv": tuple(_LAYER + f"self_attn.{x}_proj" for x in "qkv"),
+    "proj": (_LAYER + "self_attn.out_proj",),
+    "ffn_norm": (_LAYER + "final_layer_norm",),
+    "fc1": (_LAYER + "fc1",),
+    "fc2": (_LAYER + "fc2",),
+    "final_norm": ("model.decoder.final_layer_norm",),
+    "output": ("lm_head",),
+}
+"""transformers' names of each part, without `.weight` and `.bias`; {} is the layer."""
 
 _OFFSET = 2
 _EPS = 1e-5  # of torch's LayerNorm; no key of config.json says it
@@ -78,23 +93,6 @@ def write(architecture: Architecture, vocab: int) -> dict[str, Any]:
         "tie_word_embeddings": architecture.tied,
         "vocab_size": vocab,
         "word_embed_proj_dim": architecture.hidden,
-    }
-
-
-def stems(architecture: Architecture) -> dict[str, tuple[str, ...]]:
-    """Hugging Face's names of each part, without `.weight` and `.bias`; {} is the layer."""
-    layer = "model.decoder.layers.{}."
-    return {
-        "embedding": ("model.decoder.embed_tokens",),
-        "positions": ("model.decoder.embed_positions",),
-        "attention_norm": (layer + "self_attn_layer_norm",),
-        "qkv": tuple(layer + f"self_attn.{x}_proj" for x in "qkv"),
-        "proj": (layer + "self_attn.out_proj",),
-        "ffn_norm": (layer + "final_layer_norm",),
-        "fc1": (layer + "fc1",),
-        "fc2": (layer + "fc2",),
-        "final_norm": ("model.decoder.final_layer_norm",),
-        "output": ("lm_head",),
     }
 
 

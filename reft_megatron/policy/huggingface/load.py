@@ -199,7 +199,7 @@ def _check_tie(
 
     Each rank compares its share of the rows.
     """
-    embedding = names[family_of(architecture).stems(architecture)["embedding"][0] + ".weight"]
+    embedding = names[family_of(architecture).STEMS["embedding"][0] + ".weight"]
     copies = [p + _output(architecture) for p in WRAPPERS]
     for output in copies if architecture.tied else []:
         if output in files.tensors and not _same(files, embedding, output, world=world):
@@ -224,4 +224,4 @@ def _same(files: WeightFiles, first: str, second: str, *, world: Axis) -> bool:
 
 def _output(architecture: Architecture) -> str:
     """transformers' name of the output projection."""
-    return str(family_of(architecture).stems(architecture)["output"][0]) + ".weight"
+    return str(family_of(architecture).STEMS["output"][0]) + ".weight"

@@ -119,7 +119,7 @@ def find_name(name: str, names: Container[str], *, prefix: str = "") -> str:
 def _part_weights(
     architecture: Architecture, patterns: dict[str, str], layer: int | None, *, vocab: int
 ) -> Iterator[Weight]:
-    stems = family_of(architecture).stems(architecture)
+    stems = family_of(architecture).STEMS
     for part, pattern in patterns.items():
         for kind, shape in _shapes(architecture, part, vocab):
             names = [f"{stem}.{kind}".replace("{}", str(layer)) for stem in stems[part]]

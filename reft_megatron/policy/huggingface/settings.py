@@ -96,7 +96,7 @@ def _write_config(
     tokens: Mapping[str, int],
 ) -> bytes:
     kind = "ForSequenceClassification" if head == "rerank" else "ForCausalLM"
-    name = family_of(architecture).CLASSES[architecture.model_type] + kind
+    name = family_of(architecture).MODEL_TYPES[architecture.model_type] + kind
     tree = _read(travelling) or {
         **family_of(architecture).write(architecture, architecture.vocab),
         "model_type": architecture.model_type,
