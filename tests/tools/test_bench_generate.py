@@ -1,0 +1,60 @@
+"""The benchmark of generation, on a few prompts of a tiny model: that it measures and tells."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tools.bench_generate import main
+
+QUICK = ("--prompts", "4", "--samples", "2", "--mean", "12", "--most", "30", "--data", "nowhere")
+
+
+@pytest.mark.slow
+def test_beside_hugging_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = tmp_path / "work"
+    sizes = ("--slots", "2,4", "--batches", "4", "--repeats", "2", "--threads", "1")
+    assert main([*QUICK, *sizes, "--folder", str(folder)]) == 0
+    out = capsys.readouterr().out
+    record = json.loads(out.splitlines()[-1])
+    assert record["device"] == "cpu"
+    assert record["ratio_hf"] == pytest.approx(
+        record["tokens_per_s"] / record["hf_tokens_per_s"], rel=0.01
+    )
+    assert record["wasted_share"] == 0
+    assert 0 < record["hf_wasted_share"] < 1
+    assert (record["model"], record["hf_batch"]) == ("galactica-tiny", 4)
+    assert record["slots"] in (2, 4)
+    assert "Trial of ours, tokens/s by sequences at once: 2: " in out
+    assert "met: 0.00% of decode steps wasted, 3% allowed" in out
+    assert not folder.exists()
+
+
+@pytest.mark.megatron
+@pytest.mark.slow
+def test_two_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    sizes = ("--layout", "pp2", "--slots", "4", "--repeats", "1")
+    assert main([*QUICK, *sizes, "--folder", str(tmp_path / "work")]) == 0
+    out = capfd.readouterr().out
+    record = json.loads(out.splitlines()[-1])
+    assert (record["layout"], record["slots"], record["device"]) == ("pp2", 4, "cpu")
+    assert record["equal"] == 8
+    assert "met: 8 of 8 responses are equal to one rank's" in out
+    assert all(0 < share < 1 for share in record["stage_idle"])
+    assert min(record["stage_less_cpu"]) == 0
+
+
+def test_bad_sizes_are_refused(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--slots", "4,0"])
+    assert "0 is not 1 or more" in capsys.readouterr().err
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert "python tools/bench_generate.py --model 125m --prompts 32 --repeats 1" in told
+    assert "all it can know" in told

@@ -1,0 +1,1 @@
+"""What `tools/bench_generate.py` measures, and against whom."""
