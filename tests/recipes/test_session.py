@@ -74,7 +74,7 @@ BAD = {
     "no such checkpoint": (
         ("model.load=/nowhere",),
         "CheckpointError: /nowhere says nothing of its model: it has no readable meta.json. Point "
-        "at a folder written by a finished save, or name its architecture with model.preset.",
+        "at a folder written by a finished save. Or name its architecture with model.preset.",
     ),
     "a head that the recipe cannot use": (
         ("model.head=rerank",),

@@ -71,7 +71,7 @@ class Architecture:
     """What a family file fills in and `policy.model` builds."""
 
     name: str
-    """Preset name, or the model type with sizes where it was read from a checkpoint."""
+    """Preset name, or model type and sizes where a config.json was read; checkpoints keep it."""
     model_type: str
     """Hugging Face's model type, which names the family: opt, llama, qwen2, ..."""
     layers: int
