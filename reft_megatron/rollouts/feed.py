@@ -1,4 +1,4 @@
-"""A list of micro-batches that are laid out one by one, a little before they are used.
+"""Micro-batches that are laid out one by one, a little before they are used.
 
 Owns the thread that works ahead. Knows nothing of where the sequences come from.
 """

@@ -1,4 +1,4 @@
-"""The journal: completions are safe as they finish, not only when an iteration ends.
+"""The journal: completions are safe as they finish, not when an iteration ends.
 
 Owns a folder with small Arrow files of judged rollouts, each written whole to a temporary name, to
 the disk, and renamed to a name that holds its checksum. They belong to one iteration, sampled with

@@ -1,4 +1,4 @@
-"""Views: what self-training and reranking learn from, out of any number of rollouts.
+"""Views: what self-training and reranking learn from, among all rollouts.
 
 Owns which rollouts count, and their order, which depends on the rollouts alone and not on which
 data rank wrote them. A source is read twice, a little at a time: once for ids, verdicts and texts,
