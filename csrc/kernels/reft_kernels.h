@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 2
+#define REFT_KERNELS_ABI 3
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -105,6 +105,27 @@ typedef struct {
 } reft_append_args;
 
 REFT_API int reft_append(const reft_append_args* args, int device, void* stream);
+
+/* The token of the largest logit / temperature + Gumbel noise in each row, the first of equal ones,
+ * and log sum e^(logit / temperature) over the row. The noise depends on (key, position, token)
+ * alone; greedy has none. A row that holds -inf alone has its first token, and -inf elsewhere. */
+typedef struct {
+  const float* logits; /* [batch, vocabulary], the last axis contiguous */
+  int64_t row_stride;
+  const int64_t* keys;      /* [batch, 2], words of 32 bits */
+  const int64_t* positions; /* [batch], of the tokens that are drawn */
+  float* scores;            /* [batch], of the tokens, noise included */
+  int64_t* tokens;          /* [batch], counted from the start of the whole vocabulary */
+  float* chosen;            /* [batch], logit / temperature of the tokens */
+  float* log_sums;          /* [batch] */
+  int32_t batch;
+  int32_t vocabulary; /* of this shard */
+  int32_t start;      /* its first token */
+  int32_t greedy;
+  float temperature; /* above 0 */
+} reft_draw_args;
+
+REFT_API int reft_draw(const reft_draw_args* args, int device, void* stream);
 
 #ifdef __cplusplus
 }

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served"]
+__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served", "state", "twin"]
 
-ABI = 2
+ABI = 3
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
@@ -62,6 +62,14 @@ class _Append(ctypes.Structure):
     )
 
 
+class _Draw(ctypes.Structure):
+    _fields_ = (
+        *(("logits", _P), ("row_stride", _L), ("keys", _P), ("positions", _P)),
+        *(("scores", _P), ("tokens", _P), ("chosen", _P), ("log_sums", _P)),
+        *(("batch", _I), ("vocabulary", _I), ("start", _I), ("greedy", _I), ("temperature", _F)),
+    )
+
+
 class Library:
     """A library of kernels. Its functions take tensors of one device, as their operators do."""
 
@@ -69,6 +77,7 @@ class Library:
         """Raises ConfigError if there is no library at `path`, or one of another ABI number."""
         if not path.is_file():
             raise ConfigError(f"{path.name} is not built: {_HOW}.")
+        self.name = path.name
         try:
             self._functions = ctypes.CDLL(str(path))
             abi = int(self._functions.reft_abi())
@@ -78,7 +87,7 @@ class Library:
             raise ConfigError(f"{path.name} has ABI {abi}, and this package wants {ABI}: {_HOW}.")
         self._functions.reft_target.restype = ctypes.c_char_p
         self._functions.reft_message.restype = ctypes.c_char_p
-        for name in ("reft_decode_attention", "reft_append"):
+        for name in ("reft_decode_attention", "reft_append", "reft_draw"):
             getattr(self._functions, name).argtypes = (_P, _I, _P)
 
     @property
@@ -160,6 +169,39 @@ class Library:
         )
         self._call("reft_append", args, key)
 
+    def draw(
+        self,
+        logits: Tensor,
+        keys: Tensor,
+        positions: Tensor,
+        *,
+        start: int,
+        temperature: float,
+        greedy: bool,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `ops.drawing`, which has checked the shapes and dtypes."""
+        logits = logits if logits.stride(1) == 1 else logits.contiguous()
+        keys, positions = keys.contiguous(), positions.contiguous()
+        tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+        scores, chosen, log_sums = (logits.new_empty(len(logits)) for _ in range(3))
+        args = _Draw(
+            logits=logits.data_ptr(),
+            row_stride=logits.stride(0),
+            keys=keys.data_ptr(),
+            positions=positions.data_ptr(),
+            scores=scores.data_ptr(),
+            tokens=tokens.data_ptr(),
+            chosen=chosen.data_ptr(),
+            log_sums=log_sums.data_ptr(),
+            batch=logits.shape[0],
+            vocabulary=logits.shape[1],
+            start=start,
+            greedy=greedy,
+            temperature=temperature,
+        )
+        self._call("reft_draw", args, logits)
+        return scores, tokens, chosen, log_sums
+
     def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
         stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else None
         device = like.device.index if like.is_cuda else 0
@@ -187,6 +229,15 @@ def host() -> Library:
 
 
 @cache
+def twin() -> Library | str:
+    """The host twin, or why there is none."""
+    try:
+        return host()
+    except ConfigError as error:
+        return str(error)
+
+
+@cache
 def cuda(device: int) -> Library | str:
     """The library for that GPU, or why there is none."""
     try:
@@ -205,14 +256,21 @@ def state(library: Library, device: int = 0) -> str:
 
 def served() -> list[Served]:
     """Who serves each operator here: on the current GPU, or on a CPU where there is none."""
+    gpu = torch.cuda.is_available()
+    library = cuda(torch.cuda.current_device()) if gpu else "no GPU"
+    native = twin() if not gpu else library
     masked = "torch: scaled_dot_product_attention under a mask"
-    plain = {"append": "torch", "decode_attention": masked}
-    if not torch.cuda.is_available():
-        return [Served(operator=name, backend=by, why="no GPU") for name, by in plain.items()]
-    library = cuda(torch.cuda.current_device())
+    return [
+        _served("append", library, otherwise="torch"),
+        _served("decode_attention", library, otherwise=masked),
+        _served("draw", native, otherwise="torch"),
+    ]
+
+
+def _served(operator: str, library: Library | str, *, otherwise: str) -> Served:
     if isinstance(library, str):
-        return [Served(operator=name, backend=by, why=library) for name, by in plain.items()]
-    return [Served(operator=name, backend=CUDA.name, why=library.target) for name in plain]
+        return Served(operator=operator, backend=otherwise, why=library)
+    return Served(operator=operator, backend=library.name, why=f"it {state(library)}")
 
 
 _HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)"

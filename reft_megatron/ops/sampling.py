@@ -3,8 +3,8 @@
 Owns greedy and sampled choice over vocabulary-parallel logits. Sampling is the Gumbel maximum:
 token = argmax(logit / temperature + noise), with noise keyed by (seed, problem, sample, position,
 token), so neither the slot a sequence sits in nor the number of ranks can change what is drawn
-(up to ties of floating point). Only a maximum and a sum travel between ranks, never the logits,
-unless top-k or top-p ask for a global view.
+(up to ties of floating point). Four numbers a row travel between ranks, never the logits, unless
+top-k or top-p ask for a global view.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from reft_megatron.ops.drawing import draw
 from reft_megatron.ops.logprob import VocabShard
-from reft_megatron.ops.philox import gumbel
 
 __all__ = ["Sampling", "choose", "sequence_key"]
 
@@ -55,37 +55,39 @@ def choose(
     logits fp32 [B, V] of this rank's vocabulary rows, keys int64 [B, 2] from `sequence_key`,
     positions int64 [B] of the token being drawn. Every rank returns the same.
     """
-    if not sampling.greedy:
-        logits = logits / sampling.temperature
-        if sampling.min_p:
-            # p_i >= min_p * p_max, in logits; it needs no more than the maximum over all ranks.
-            best = shard.max(logits.max(dim=-1).values)
-            far = logits < best[:, None] + math.log(sampling.min_p)
-            logits = logits.masked_fill(far, -torch.inf)
-        if sampling.top_k or sampling.top_p < 1:
-            logits = _filtered(logits, sampling, shard)
-    log_sum = _log_sum_exp(logits, shard)
-    scores = logits
-    if not sampling.greedy:
-        scores = logits + gumbel(keys, positions, start=shard.start, count=logits.shape[1])
-    best, index = scores.max(dim=-1)
-    picked = logits.gather(1, index[:, None])[:, 0]
-    token = index + shard.start
+    temperature = 1.0 if sampling.greedy else sampling.temperature
+    if not sampling.greedy and (sampling.min_p or sampling.top_k or sampling.top_p < 1):
+        logits, temperature = _kept(logits / temperature, sampling, shard), 1.0
+    score, token, logit, log_sum = draw(
+        logits,
+        keys,
+        positions,
+        start=shard.start,
+        temperature=temperature,
+        greedy=sampling.greedy,
+    )
     if shard.group is not None:
-        # fp64 holds a token id and an fp32 score exactly, so that one gather moves all three.
-        mine = torch.stack([best.double(), token.double(), picked.double()])
+        # fp64 holds a token id and an fp32 score exactly, so that one gather moves all four.
+        mine = torch.stack([score.double(), token.double(), logit.double(), log_sum.double()])
         every = [torch.empty_like(mine) for _ in range(dist.get_world_size(shard.group))]
         dist.all_gather(every, mine, group=shard.group)
         table = torch.stack(every)
         winner = table[:, 0].max(dim=0).indices[None, None, :].expand(1, 3, -1)
-        _, token, picked = table.gather(0, winner)[0].unbind()
-        token, picked = token.long(), picked.float()
-    return token, picked - log_sum
+        _, token, logit = table[:, :3].gather(0, winner)[0].unbind()
+        token, logit, log_sum = token.long(), logit.float(), table[:, 3].logsumexp(dim=0).float()
+    return token, logit - log_sum
 
 
-def _log_sum_exp(logits: Tensor, shard: VocabShard) -> Tensor:
-    top = shard.max(logits.max(dim=-1).values)
-    return top + shard.sum((logits - top[:, None]).exp().sum(dim=-1)).log()
+def _kept(logits: Tensor, sampling: Sampling, shard: VocabShard) -> Tensor:
+    """`logits` with everything that the settings leave out at -inf."""
+    if sampling.min_p:
+        # p_i >= min_p * p_max, in logits; it needs no more than the maximum over all ranks.
+        best = shard.max(logits.max(dim=-1).values)
+        far = logits < best[:, None] + math.log(sampling.min_p)
+        logits = logits.masked_fill(far, -torch.inf)
+    if sampling.top_k or sampling.top_p < 1:
+        logits = _filtered(logits, sampling, shard)
+    return logits
 
 
 def _filtered(logits: Tensor, sampling: Sampling, shard: VocabShard) -> Tensor:

@@ -22,6 +22,7 @@ STRUCTS = {
     "reft_indices": kernels._Indices,
     "reft_decode_attention_args": kernels._DecodeAttention,
     "reft_append_args": kernels._Append,
+    "reft_draw_args": kernels._Draw,
 }
 
 
@@ -130,6 +131,18 @@ def test_the_kernels_refuse_what_is_not_there():
     )
 
 
+def test_an_empty_batch_is_nothing_to_do():
+    twin, x = kernels.host(), scene([3, 17], dtype=torch.float32)
+    none, nothing = torch.empty(0, dtype=torch.int64), torch.empty(0, 4, 16)
+    how = {"lengths": none, "rows": None, "window": 0, "scale": 1.0}
+    assert twin.decode_attention(nothing, x["keys"], x["values"], **how).shape == (0, 4, 16)
+    fresh = {"key": nothing[:, :2], "value": nothing[:, :2], "positions": none, "rows": None}
+    twin.append(x["keys"], x["values"], **fresh)
+    how = {"start": 0, "temperature": 1.0, "greedy": False}
+    drawn = twin.draw(torch.empty(0, 7), none.view(0, 2), none, **how)
+    assert [len(part) for part in drawn] == [0] * 4
+
+
 def test_caches_of_two_strides_and_strided_indices_are_refused():
     x = scene([3, 17], dtype=torch.float32) | {"rows": None, "window": 0, "scale": 1.0}
     turned = x["keys"].transpose(1, 2).contiguous().transpose(1, 2)
@@ -139,8 +152,9 @@ def test_caches_of_two_strides_and_strided_indices_are_refused():
         kernels.host().decode_attention(**x | {"lengths": torch.tensor([3, 0, 17, 0])[::2]})
 
 
-def test_on_a_cpu_torch_serves():
+def test_who_serves_on_a_cpu():
     assert [(row.operator, row.backend, row.why) for row in kernels.served()] == [
         ("append", "torch", "no GPU"),
         ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
+        ("draw", "_kernels_host.so", "it has code for host"),
     ]

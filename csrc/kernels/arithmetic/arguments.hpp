@@ -51,6 +51,7 @@ inline int check(const reft_decode_attention_args& args) {
   if (!pairs(args.dtype, args.cache)) return REFT_BAD_DTYPE;
   if (args.batch < 0 || args.heads < 1 || args.heads % args.cache.groups || args.window < 0)
     return REFT_BAD_SHAPE;
+  if (!args.batch) return REFT_OK;  // an empty tensor has no pointer
   if (!args.out || !args.query || !args.lengths.data) return REFT_NULL;
   const bool fits = aligned(args.out) && aligned(args.query) && aligned(args.query_row_stride) &&
                     aligned(args.query_head_stride);
@@ -61,11 +62,22 @@ inline int check(const reft_append_args& args) {
   if (const int status = check(args.cache)) return status;
   if (!pairs(args.dtype, args.cache)) return REFT_BAD_DTYPE;
   if (args.batch < 0) return REFT_BAD_SHAPE;
+  if (!args.batch) return REFT_OK;
   if (!args.key || !args.value || !args.positions.data) return REFT_NULL;
   const bool fits = aligned(args.key) && aligned(args.value) && aligned(args.key_row_stride) &&
                     aligned(args.key_group_stride) && aligned(args.value_row_stride) &&
                     aligned(args.value_group_stride);
   return fits ? REFT_OK : REFT_MISALIGNED;
+}
+
+inline int check(const reft_draw_args& args) {
+  const bool fits = args.batch >= 0 && args.vocabulary > 0 && args.start >= 0 &&
+                    args.start <= INT32_MAX - args.vocabulary && args.temperature > 0;
+  if (!fits) return REFT_BAD_SHAPE;
+  if (!args.batch) return REFT_OK;
+  const bool there = args.logits && args.keys && args.positions && args.scores && args.tokens &&
+                     args.chosen && args.log_sums;
+  return there ? REFT_OK : REFT_NULL;
 }
 
 inline const char* own_message(int status) {

@@ -1,0 +1,99 @@
+"""The draw of a token from a row of logits: Gumbel maximum and log-sum-exp in one pass.
+
+Owns the operator `reft::draw`, registered with torch, and the choice of who serves it: the kernel
+of csrc/kernels on a GPU, its host twin on a CPU (the noise alone is dozens of passes over [B, V] in
+tensor arithmetic), plain torch where neither is. Backends differ in the last bits of logarithms, so
+two of them may part at near ties. Knows one shard of the vocabulary; what ranks tell each other is
+`ops.sampling`'s.
+
+Legend: B rows of a batch, V vocabulary rows of this shard.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from reft_megatron.ops import kernels
+from reft_megatron.ops.reference import drawing as reference
+
+__all__ = ["Drawn", "draw"]
+
+
+class Drawn(NamedTuple):
+    """What a shard says of each row, all [B]; fp32 but for the token."""
+
+    score: Tensor
+    """logit / temperature + noise of the token."""
+    token: Tensor
+    """int64, counted from the start of the whole vocabulary."""
+    logit: Tensor
+    """logit / temperature of the token."""
+    log_sum: Tensor
+    """log of the sum of e^(logit / temperature) over the shard's rows."""
+
+
+def draw(
+    logits: Tensor,
+    keys: Tensor,
+    positions: Tensor,
+    *,
+    start: int = 0,
+    temperature: float = 1.0,
+    greedy: bool = False,
+) -> Drawn:
+    """The first token of the largest logit / temperature + noise in each row.
+
+    logits fp32 [B, V], of the vocabulary's rows start .. start + V - 1; -inf is never drawn unless
+    there is nothing else. keys int64 [B, 2] and positions int64 [B] as `ops.philox.gumbel` takes
+    them; greedy has no noise. Raises ValueError for what does not fit.
+    """
+    rows = len(logits)
+    fits = logits.dim() == 2 and logits.dtype == torch.float32 and logits.shape[1] > 0
+    if not fits or temperature <= 0 or start < 0:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} {logits.dtype}, temperature {temperature}, start "
+            f"{start}; wanted [rows, vocabulary] float32, above 0, and 0 or more."
+        )
+    shapes = (tuple(keys.shape), tuple(positions.shape))
+    if shapes != ((rows, 2), (rows,)) or {keys.dtype, positions.dtype} != {torch.int64}:
+        raise ValueError(
+            f"keys {shapes[0]} {keys.dtype}, positions {shapes[1]} {positions.dtype}; wanted "
+            f"({rows}, 2) and ({rows},), int64."
+        )
+    return Drawn(
+        *torch.ops.reft.draw(
+            logits, keys, positions, start=start, temperature=temperature, greedy=greedy
+        )
+    )
+
+
+def _by(library: kernels.Library | str, tensors: tuple[Tensor, ...], how: dict[str, Any]) -> Any:
+    if isinstance(library, kernels.Library):
+        return library.draw(*tensors, **how)
+    return reference.draw(*tensors, **how)
+
+
+def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
+    return _by(kernels.twin(), (logits, keys, positions), how)
+
+
+def _draw_cuda(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
+    return _by(kernels.cuda(logits.device.index), (logits, keys, positions), how)
+
+
+def _draw_fake(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
+    score, logit, log_sum = (logits.new_empty(len(logits)) for _ in range(3))
+    return score, positions.new_empty(len(logits)), logit, log_sum
+
+
+torch.library.define(
+    "reft::draw",
+    "(Tensor logits, Tensor keys, Tensor positions, *, SymInt start, float temperature, "
+    "bool greedy) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+torch.library.impl("reft::draw", "CPU", _draw_cpu)
+torch.library.impl("reft::draw", "CUDA", _draw_cuda)
+torch.library.register_fake("reft::draw", _draw_fake)
