@@ -56,6 +56,7 @@ What is asked is what the trainer is asked, with the same settings. Those that c
   generate.max_prompt_tokens=512 generate.max_new_tokens=400     their sum is --length
   ppo.batch_size=32 ppo.samples_per_problem=1   or --batch, problems of one step
   ppo.kl_coef=0                                 no reference model
+  model.reference_waits=host                    the reference is on the GPU only while it scores
   generate.slots=64                             sequences decoded at once, rows of the cache; fewer
                                                 where a data rank is asked for less
   task.dev_size=200                             dev problems; with 0 sft generates nothing

@@ -82,13 +82,13 @@ def test_the_output_projection_is_the_embedding(still):
 
 
 @torch.no_grad()
-def test_next_logits_are_those_of_each_rows_last_token(still, weights):
+def test_next_logits_are_those_after_the_tokens_asked_for(still, weights):
     (chunk,) = still._chunks
-    hidden = torch.randn(7, 3, 96, generator=torch.Generator().manual_seed(0))
-    last = torch.tensor([6, 0, 3])
-    logits = chunk.next_logits(hidden, last)
+    hidden = torch.randn(7, 1, 96, generator=torch.Generator().manual_seed(0))
+    after = torch.tensor([6, 0, 3, 3])
+    logits = chunk.next_logits(hidden, after)
     embedding = torch.from_numpy(weights["embedding.word_embeddings.weight"])
-    wanted = torch.stack([hidden[p, i] for i, p in enumerate(last)]) @ embedding.t()
+    wanted = hidden[[6, 0, 3, 3], 0] @ embedding.t()
     torch.testing.assert_close(logits[:, :VOCAB], wanted)
     assert (logits[:, VOCAB:] == -torch.inf).all()
 

@@ -43,7 +43,9 @@ class Memory:
     optimizer: int = 0
     """fp32 masters of bf16 weights, and Adam's two moments."""
     reference: int = 0
-    """The frozen model."""
+    """The frozen model, where it stays on the device."""
+    visit: int = 0
+    """Scoring: the frozen model, where it waits on the host; less than an update takes, mostly."""
     activations: int = 0
     """Update: kept for the backward passes of the micro-batches in flight."""
     layer: int = 0
@@ -73,7 +75,7 @@ class Memory:
     @property
     def total(self) -> int:
         """What is there at the worst moment."""
-        return self.held + max(self.update, self.generation)
+        return self.held + max(self.update, self.generation, self.visit)
 
 
 def predict_memory(case: Case) -> Memory:
@@ -97,11 +99,12 @@ def stage_memory(case: Case, stage: int) -> Memory:
     sharded = case.parallel.distributed_optimizer
     held = [b for chunk in chunks for b in buffers(case, chunk, padded=sharded)]
     last = stage == case.parallel.pipeline - 1
+    place = "reference" if case.config.model.reference_waits == "device" else "visit"
     return Memory(
         weights=_weights(held),
         gradients=4 * sum(b.size for b in held),
         optimizer=sum(_state(b, ranks=case.data if sharded else 1) for b in held),
-        reference=_weights(bare) if case.reference else 0,
+        **{place: _weights(bare) if case.reference else 0},
         activations=_kept(case, stage),
         layer=backward_bytes(case),
         logits=logits_bytes(case) if last else 0,

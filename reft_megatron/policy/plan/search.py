@@ -141,6 +141,8 @@ def _remedies(case: Case) -> Iterator[tuple[str, str, Any, str]]:
         yield "model", "recompute", "full", ""
     if not config.parallel.distributed_optimizer and case.job.trains:
         yield "parallel", "distributed_optimizer", True, ""
+    if case.reference and config.model.reference_waits == "device":
+        yield "model", "reference_waits", "host", " (a copy for each scoring)"
     if case.reference:
         yield "ppo", "kl_coef", 0, " (no KL penalty, so no reference)"
     if case.rows > _FEW_SLOTS:

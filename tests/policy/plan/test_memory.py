@@ -131,3 +131,14 @@ def test_what_is_held_all_the_time_is_predicted_to_the_byte(ranks, world: int):
 def test_so_it_is_on_one_rank(alone, precision: str, sharded: bool):
     seen = measure(open_policy(LAYOUTS["1"], *settings(precision, sharded)))
     check([seen], LAYOUTS["1"], precision, sharded=sharded)
+
+
+def test_a_reference_on_the_host_is_there_only_to_score():
+    at_home, away = (
+        predict_memory(case_of(ONE, f"model.reference_waits={place}"))
+        for place in ("device", "host")
+    )
+    assert (at_home.visit, away.reference) == (0, 0)
+    assert away.visit == at_home.reference > 0
+    assert away.held == at_home.held - at_home.reference
+    assert away.total == away.held + max(away.update, away.generation, away.visit)

@@ -67,6 +67,7 @@ def test_the_cases_of_the_readme():
     assert not search(alone, GPUS["h200"], memory=141e9).fitting
     trials = {t.change: t for t in try_remedies(alone, GPUS["h200"], memory=141e9)}
     assert {change: bool(trial.found.fitting) for change, trial in trials.items()} == {
+        "model.reference_waits=host (a copy for each scoring)": False,
         "ppo.kl_coef=0 (no KL penalty, so no reference)": False,
         "generate.slots=8": False,
         "optimizer.micro_batch_tokens=1024": False,
@@ -84,10 +85,11 @@ def test_remedies_are_the_settings_that_still_waste_memory():
         "galactica-30b", 2, *asked, "parallel.distributed_optimizer=false", "generate.slots=4"
     )
     changes = [trial.change for trial in try_remedies(wasteful, H100, memory=80e9)]
-    assert changes[:5] == [
+    assert changes[:6] == [
         "model.precision=bf16",
         "model.recompute=full",
         "parallel.distributed_optimizer=true",
+        "model.reference_waits=host (a copy for each scoring)",
         "ppo.kl_coef=0 (no KL penalty, so no reference)",
         "optimizer.micro_batch_tokens=1024",
     ]
