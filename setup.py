@@ -45,7 +45,7 @@ HOST = Extension(
 )
 CUDA = Extension(
     "reft_megatron._kernels_cuda",
-    sources=list(map(str, SOURCES)),
+    sources=[os.path.relpath(source) for source in SOURCES],  # setuptools wants them so
     depends=[*HEADERS, str(KERNELS / "compile_cuda.py")],
 )
 NVCC = find_nvcc(os.environ.get("CUDA_HOME"))
