@@ -13,7 +13,7 @@ from reft_megatron.policy import Policy
 from reft_megatron.policy.plan.memory import predict_memory, stage_memory
 from reft_megatron.policy.plan.weights import buffers, stage_chunks
 from tests.policy.plan.shapes import case_of
-from tests.policy.scene import LAYOUTS, Layout, open_policy
+from tests.policy.scene import LAYOUTS, ONE, Layout, open_policy
 
 BY_WORLD = {
     world: {name: layout for name, layout in LAYOUTS.items() if layout.world == world}

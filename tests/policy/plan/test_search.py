@@ -93,7 +93,7 @@ def test_remedies_are_the_settings_that_still_waste_memory():
         "ppo.kl_coef=0 (no KL penalty, so no reference)",
         "optimizer.micro_batch_tokens=1024",
     ]
-    assert changes[5] == "all of these"
+    assert changes[6] == "all of these"
     last = try_remedies(wasteful, H100, memory=80e9)[-1]
     assert last.change.endswith(" ranks with as much each")
     assert last.found.fitting
