@@ -1,4 +1,4 @@
-"""`reft-megatron doctor`: what this machine has, and who serves each operator here and why.
+"""`reft-megatron doctor`: who serves each operator on this machine, and why.
 
 Owns the command line and the tables; what is true stands in `ops`.
 """

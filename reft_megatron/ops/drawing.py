@@ -1,4 +1,4 @@
-"""The draw of a token from a row of logits: Gumbel maximum and log-sum-exp in one pass.
+"""The draw of a token: Gumbel maximum and log-sum-exp in one pass over logits.
 
 Owns the operator `reft::draw`, registered with torch, and the choice of who serves it: the kernel
 of csrc/kernels on a GPU, its host twin on a CPU (the noise alone is dozens of passes over [B, V] in

@@ -122,7 +122,7 @@ class Library:
         query = query if query.stride(2) == 1 else query.contiguous()
         out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
         args = _DecodeAttention(
-            cache=_cache(keys, values, key_scales, value_scales),
+            cache=_cache(keys, values, key_scales=key_scales, value_scales=value_scales),
             out=out.data_ptr(),
             query=query.data_ptr(),
             query_row_stride=query.stride(0),
@@ -154,7 +154,7 @@ class Library:
         """See `ops.decode_attention.append`, which has checked the shapes and dtypes."""
         key, value = (x if x.stride(2) == 1 else x.contiguous() for x in (key, value))
         args = _Append(
-            cache=_cache(keys, values, key_scales, value_scales),
+            cache=_cache(keys, values, key_scales=key_scales, value_scales=value_scales),
             key=key.data_ptr(),
             value=value.data_ptr(),
             key_row_stride=key.stride(0),
@@ -277,7 +277,11 @@ _HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on
 
 
 def _cache(
-    keys: Tensor, values: Tensor, key_scales: Tensor | None, value_scales: Tensor | None
+    keys: Tensor,
+    values: Tensor,
+    *,
+    key_scales: Tensor | None = None,
+    value_scales: Tensor | None = None,
 ) -> _Cache:
     _alike("keys", "values", (keys, values))
     rows, groups, positions, size = keys.shape

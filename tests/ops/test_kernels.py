@@ -121,7 +121,7 @@ def test_the_kernels_refuse_what_is_not_there():
     twin = kernels.host()
     x = scene([3, 17], dtype=torch.float32)
     args = kernels._DecodeAttention(
-        cache=kernels._cache(x["keys"], x["values"], None, None), batch=2, heads=4, dtype=1
+        cache=kernels._cache(x["keys"], x["values"]), batch=2, heads=4, dtype=1
     )
     call = twin._functions.reft_decode_attention
     assert twin.message(call(ctypes.byref(args), 0, None)) == "a null pointer"

@@ -1,4 +1,4 @@
-"""The draw of a token in plain torch: what `ops.drawing` must compute, and its last resort."""
+"""The draw of a token in plain torch: what `ops.drawing` must compute."""
 
 from __future__ import annotations
 
