@@ -3,8 +3,8 @@
  * No function allocates, waits for the device, or keeps a pointer; what is launched on a stream may
  * be captured in a CUDA graph. Lengths and positions are read where they lie, so a grid depends on
  * shapes alone. Strides are in elements. `device` is the number of the device that the tensors are
- * on, `stream` one of its cudaStream_t. The host twin works on host memory, on the calling thread,
- * and heeds neither. */
+ * on, which becomes the thread's current one; `stream` is one of its cudaStream_t. The host twin
+ * works on host memory, on the calling thread, and heeds neither. */
 #ifndef REFT_KERNELS_H_
 #define REFT_KERNELS_H_
 

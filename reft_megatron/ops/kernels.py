@@ -203,9 +203,13 @@ class Library:
         return scores, tokens, chosen, log_sums
 
     def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
-        stream = torch.cuda.current_stream(like.device).cuda_stream if like.is_cuda else None
-        device = like.device.index if like.is_cuda else 0
-        status = getattr(self._functions, name)(ctypes.byref(args), device, stream)
+        function = getattr(self._functions, name)
+        if like.is_cuda:
+            with torch.cuda.device(like.device):
+                stream = torch.cuda.current_stream().cuda_stream
+                status = function(ctypes.byref(args), like.device.index, stream)
+        else:
+            status = function(ctypes.byref(args), 0, None)
         if status:
             raise ValueError(f"{name}: {self.message(status)} (status {status}).")
 

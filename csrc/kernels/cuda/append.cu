@@ -55,8 +55,7 @@ int launch(const reft_append_args& args, cudaStream_t stream) {
 int reft_append(const reft_append_args* args, int device, void* stream) {
   if (const int status = reft::check(*args)) return status;
   if (!args->batch) return REFT_OK;
-  const reft::OnDevice there(device);
-  if (there.status) return there.status;
+  if (const int status = reft::use(device)) return status;
   const auto on = static_cast<cudaStream_t>(stream);
   if (args->dtype == REFT_BF16) return reft::launch<reft::Bf16>(*args, on);
   return reft::launch<float>(*args, on);

@@ -175,8 +175,7 @@ int launch(const reft_decode_attention_args& args, cudaStream_t stream) {
 int reft_decode_attention(const reft_decode_attention_args* args, int device, void* stream) {
   if (const int status = reft::check(*args)) return status;
   if (!args->batch) return REFT_OK;
-  const reft::OnDevice there(device);
-  if (there.status) return there.status;
+  if (const int status = reft::use(device)) return status;
   const auto on = static_cast<cudaStream_t>(stream);
   switch (args->cache.dtype) {
     case REFT_BF16: return reft::launch<reft::Bf16>(*args, on);

@@ -33,8 +33,7 @@ __global__ void __launch_bounds__(kDrawLanes) draw(const __grid_constant__ reft_
 int reft_draw(const reft_draw_args* args, int device, void* stream) {
   if (const int status = reft::check(*args)) return status;
   if (!args->batch) return REFT_OK;
-  const reft::OnDevice there(device);
-  if (there.status) return there.status;
+  if (const int status = reft::use(device)) return status;
   reft::draw<<<args->batch, reft::kDrawLanes, 0, static_cast<cudaStream_t>(stream)>>>(*args);
   return cudaGetLastError();
 }

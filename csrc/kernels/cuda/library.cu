@@ -22,8 +22,7 @@ const char* reft_message(int status) {
 }
 
 int reft_probe(int device) {
-  const reft::OnDevice there(device);
-  if (there.status) return there.status;
+  if (const int status = reft::use(device)) return status;
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, reft::nothing);
 }
