@@ -108,9 +108,13 @@ _ROWS = (
     (
         "mismatch/ratio",
         "ratio",
-        "Mean of e^|d|, d the difference of sampler's and trainer's log-probs",
+        "Mean of exp of the absolute difference of sampler's and trainer's log-probs",
     ),
-    ("mismatch/k3", "nats", "Mean of e^d - 1 - d: estimated KL of the sampler from the trainer"),
+    (
+        "mismatch/k3",
+        "nats",
+        "Estimate of the KL divergence of the trainer's from the sampler's distribution (k3)",
+    ),
     ("mismatch/mean", "nats", "Mean absolute difference of sampler's and trainer's log-probs"),
     ("mismatch/max", "nats", "Largest absolute difference of sampler's and trainer's log-probs"),
     ("time/generate", "s", "Sampling completions"),

@@ -45,7 +45,7 @@ def run(config: Config) -> dict[str, Any]:
         settings = config.ppo
         problems = _problems(session)
         steps = settings.iterations * settings.updates_per_batch
-        policy = Policy(config, session.mesh, session.tokenizer, total_steps=steps)
+        policy = session.build(total_steps=steps)
         reference = _reference(session)
         first = session.start(policy) + 1
         collection = Collection(session, first=first, last=settings.iterations)
@@ -174,7 +174,7 @@ def _reference(session: Session) -> Policy | None:
     config = session.config
     if config.ppo.kl_coef == 0:
         return None
-    policy = Policy(config, session.mesh, session.tokenizer, total_steps=None)
+    policy = session.build(total_steps=None)
     if folder := config.model.reference or config.model.load:
         policy.load(Path(folder), weights_only=True)
     if config.model.reference_waits == "host":
