@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 3
+#define REFT_KERNELS_ABI 4
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -117,7 +117,7 @@ typedef struct {
   float* scores;            /* [batch], of the tokens, noise included */
   int64_t* tokens;          /* [batch], counted from the start of the whole vocabulary */
   float* chosen;            /* [batch], logit / temperature of the tokens */
-  float* log_sums;          /* [batch] */
+  float* log_sums;          /* [batch], or NULL: they are not wanted */
   int32_t batch;
   int32_t vocabulary; /* of this shard */
   int32_t start;      /* its first token */

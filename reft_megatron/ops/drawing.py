@@ -70,18 +70,20 @@ def draw(
     )
 
 
-def _by(library: kernels.Library | str, tensors: tuple[Tensor, ...], how: dict[str, Any]) -> Any:
-    if isinstance(library, kernels.Library):
-        return library.draw(*tensors, **how)
-    return reference.draw(*tensors, **how)
-
-
 def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
-    return _by(kernels.twin(), (logits, keys, positions), how)
+    library = kernels.twin()
+    if how["greedy"] or not isinstance(library, kernels.Library):
+        return reference.draw(logits, keys, positions, **how)
+    # torch sums exponentials eight at a time, which the twin does not.
+    score, token, logit, _ = library.draw(logits, keys, positions, **how, sums=False)
+    return score, token, logit, torch.logsumexp(logits / how["temperature"], dim=-1)
 
 
 def _draw_cuda(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
-    return _by(kernels.cuda(logits.device.index), (logits, keys, positions), how)
+    library = kernels.cuda(logits.device.index)
+    if isinstance(library, kernels.Library):
+        return library.draw(logits, keys, positions, **how)
+    return reference.draw(logits, keys, positions, **how)
 
 
 def _draw_fake(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:

@@ -20,7 +20,7 @@ from reft_megatron.errors import ConfigError
 
 __all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served", "state", "twin"]
 
-ABI = 3
+ABI = 4
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
@@ -178,8 +178,9 @@ class Library:
         start: int,
         temperature: float,
         greedy: bool,
+        sums: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """See `ops.drawing`, which has checked the shapes and dtypes."""
+        """See `ops.drawing`, which has checked shapes and dtypes; without `sums` none are written."""
         logits = logits if logits.stride(1) == 1 else logits.contiguous()
         keys, positions = keys.contiguous(), positions.contiguous()
         tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
@@ -192,7 +193,7 @@ class Library:
             scores=scores.data_ptr(),
             tokens=tokens.data_ptr(),
             chosen=chosen.data_ptr(),
-            log_sums=log_sums.data_ptr(),
+            log_sums=log_sums.data_ptr() if sums else None,
             batch=logits.shape[0],
             vocabulary=logits.shape[1],
             start=start,

@@ -34,9 +34,11 @@ REFT_BOTH void merge(Draw& draw, const Draw& other) {
   draw.top = top;
 }
 
-// Takes in the logits of a block, of which those before `first` and from `end` on are not there.
-// Tokens are counted from the start of the whole vocabulary.
-REFT_BOTH void see(const reft_draw_args& args, int row, std::int32_t block, Draw& draw) {
+// Takes in the logits of a block; those that are not of the shard are not there. Tokens are counted
+// from the start of the whole vocabulary. What cannot reach `floor`, a score seen elsewhere in the
+// row, needs no noise.
+REFT_BOTH void see(const reft_draw_args& args, int row, std::int32_t block, float floor,
+                   Draw& draw) {
   const float* logits = args.logits + row * args.row_stride - args.start;
   const std::int64_t* key = args.keys + 2 * row;
   Words words = {};
@@ -53,6 +55,8 @@ REFT_BOTH void see(const reft_draw_args& args, int row, std::int32_t block, Draw
     if (token < args.start || token >= args.start + args.vocabulary) continue;
     scaled[i] = logits[token] / args.temperature;
     top = fmaxf(top, scaled[i]);
+    const float least = fmaxf(floor, draw.score);
+    if (!args.greedy && scaled[i] + gumbel_bound(words.x[i]) < least) continue;
     const float score = args.greedy ? scaled[i] : scaled[i] + gumbel(words.x[i]);
     if (score > draw.score || draw.token == INT32_MAX) {
       draw.score = score;
@@ -60,9 +64,11 @@ REFT_BOTH void see(const reft_draw_args& args, int row, std::int32_t block, Draw
       draw.logit = scaled[i];
     }
   }
-  const float base = base_of(top);
-  draw.sum *= expf(draw.top - base);
-  for (int i = 0; i < kBlock; ++i) draw.sum += expf(scaled[i] - base);
+  if (args.log_sums) {
+    const float base = base_of(top);
+    draw.sum *= expf(draw.top - base);
+    for (int i = 0; i < kBlock; ++i) draw.sum += expf(scaled[i] - base);
+  }
   draw.top = top;
 }
 
@@ -76,7 +82,7 @@ REFT_BOTH void write(const reft_draw_args& args, int row, const Draw& draw) {
   args.scores[row] = draw.score;
   args.tokens[row] = draw.token;
   args.chosen[row] = draw.logit;
-  args.log_sums[row] = base_of(draw.top) + logf(draw.sum);
+  if (args.log_sums) args.log_sums[row] = base_of(draw.top) + logf(draw.sum);
 }
 
 }  // namespace reft

@@ -32,4 +32,12 @@ REFT_BOTH float gumbel(std::uint32_t bits) {
   return -logf(-logf(uniform));
 }
 
+// No noise of these bits is larger, and it costs no logarithm: -log(u) >= 1 - u, so the noise is at
+// most -log(1 - u), and 1 - u at least the power of two of its exponent. The margin is for logf.
+REFT_BOTH float gumbel_bound(std::uint32_t bits) {
+  const float rest = (8388607.5f - static_cast<float>(bits >> 9)) * 0x1p-23f;
+  const int exponent = static_cast<int>(bits_of<std::uint32_t>(rest) >> 23) - 127;
+  return static_cast<float>(-exponent) * 0.693148f + 1e-5f;
+}
+
 }  // namespace reft

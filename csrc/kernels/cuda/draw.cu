@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kDrawLanes) draw(const __grid_constant__ reft_
   Draw own;
   for (std::int32_t block = first + ahead % kDrawLanes; block < end_block(args);
        block += kDrawLanes)
-    see(args, row, block, own);
+    see(args, row, block, kNone, own);
   lanes[threadIdx.x] = own;
   for (int offset = kDrawLanes / 2; offset; offset /= 2) {
     __syncthreads();
