@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 
@@ -38,17 +38,20 @@ from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 from tools.extractor_bench.timing import Spread, Timed, measure
 from tools.generate_bench.layouts import LAYOUTS, find_gaps, measure_rank, start_ranks
 from tools.generate_bench.roofline import bytes_moved, copy_bandwidth
-from tools.generate_bench.sides import Cost, HuggingFace, Ours, Side, load_model
+from tools.generate_bench.sides import CACHES, Cost, HuggingFace, Ours, Side, load_model
 from tools.generate_bench.tables import Found, sides_table, stages_table, verdict
 from tools.generate_bench.workload import MODELS, Workload, make_model, make_workload
 from tools.machine import describe_machine
+
+T = TypeVar("T", bound=Side)
 
 _HELP = """\
 Both sides run the same random weights (of Galactica's shapes), prompts and response lengths in one
 process, taking turns. A trial on every fourth prompt chooses how many sequences each runs at once;
 then each generates everything --repeats times. Tokens a second are response tokens over seconds.
-Hugging Face gets the prompts sorted by their length, which is all it can know, a cache, and padding
-on the left. With --layout, ranks of one thread each are held against one rank alone.
+Hugging Face gets the prompts sorted by their length, which is all it can know, the better of its
+two caches, and padding on the left. With --layout, ranks of one thread each are held against one
+rank alone.
 
 examples:
   python tools/bench_generate.py --model tiny
@@ -116,8 +119,13 @@ class _Bench:
         config = load_config(None, settings)
         mesh = join(config.parallel, seed=0, timeout_s=600, threads=threads)
         policy = Policy(config, mesh, self.tokenizer, total_steps=None)
-        prefill = self.options.prefill
-        ours = Ours(policy, self.workload, sampling=self.sampling, prefill_tokens=prefill)
+        ours = Ours(
+            policy,
+            self.workload,
+            sampling=self.sampling,
+            prefill_tokens=self.options.prefill,
+            unwatched_steps=self.options.unwatched or (8 if mesh.device.type == "cuda" else 1),
+        )
         return ours, mesh
 
 
@@ -154,18 +162,15 @@ def _compare(bench: _Bench) -> dict[str, Any]:
     """Both sides in turns; what to put on record."""
     workload, options = bench.workload, bench.options
     ours, mesh = bench.ours("one", threads=options.threads)
-    theirs = HuggingFace(
-        bench.folder,
-        workload,
-        device=mesh.device,
-        precision=options.precision,
-        sampling=bench.sampling,
-        pad_id=bench.tokenizer.pad_id,
-    )
-    at_once: dict[Side, int] = {
-        ours: _trial(ours, options.slots, workload),
-        theirs: _trial(theirs, options.batches, workload),
-    }
+    model = load_model(bench.folder, precision=options.precision).to(mesh.device)
+    pad, sampling = bench.tokenizer.pad_id, bench.sampling
+    rivals = [
+        HuggingFace(model, workload, cache=cache, sampling=sampling, pad_id=pad)
+        for cache in options.caches
+    ]
+    theirs, batch = _trial(rivals, options.batches, workload)
+    _, slots = _trial([ours], options.slots, workload)
+    at_once: dict[Side, int] = {ours: slots, theirs: batch}
     sides = _repeat(at_once, workload, times=options.repeats)
     table = sides_table({side.name: found for side, found in sides.items()}, workload.tokens)
     Console(width=_WIDTH).print(table)
@@ -181,27 +186,30 @@ def _compare(bench: _Bench) -> dict[str, Any]:
         "cpu_ratio_hf": round(sides[theirs].cpu_s / sides[ours].cpu_s, 3),
         "wasted_share": round(wasted, 4),
         "hf_wasted_share": round(sides[theirs].cost.wasted, 4),
-        "slots": sides[ours].at_once,
-        "hf_batch": sides[theirs].at_once,
+        "slots": slots,
+        "hf_batch": batch,
+        "hf_cache": theirs.cache,
     }
     if mesh.device.type == "cuda":
         record["device"] = torch.cuda.get_device_name()
-        record["roofline_share"] = _roofline(bench, rate, slots=sides[ours].at_once)
+        record["roofline_share"] = _roofline(bench, rate, slots=slots)
     leave()
     return record
 
 
-def _trial(side: Side, counts: Sequence[int], workload: Workload) -> int:
-    """How many sequences at once suit a side best, on every fourth prompt; warms it up."""
+def _trial(sides: Sequence[T], counts: Sequence[int], workload: Workload) -> tuple[T, int]:
+    """The best of some sides and of how many sequences they run at once, on every fourth prompt."""
     prompts = workload.prompts[::4]
-    seconds = {}
-    for count in counts:
-        side.run(prompts[::4], count)
-        seconds[count] = measure(partial(side.run, prompts, count)).wall
     tokens = sum(workload.of(prompts))
-    rates = ", ".join(f"{count}: {tokens / s:,.0f}" for count, s in seconds.items())
-    print(f"Trial of {side.name}, tokens/s by sequences at once: {rates}", flush=True)
-    return min(seconds, key=lambda count: seconds[count])
+    seconds = {}
+    for side in sides:
+        for count in counts:
+            # On a GPU shapes are compiled, so that it takes the same prompts to warm up.
+            side.run(prompts if torch.cuda.is_available() else prompts[::4], count)
+            seconds[side, count] = measure(partial(side.run, prompts, count)).wall
+        rates = ", ".join(f"{count}: {tokens / seconds[side, count]:,.0f}" for count in counts)
+        print(f"Trial of {side.name}, tokens/s by sequences at once: {rates}", flush=True)
+    return min(seconds, key=lambda tried: seconds[tried])
 
 
 def _repeat(at_once: dict[Side, int], workload: Workload, *, times: int) -> dict[Side, Found]:
@@ -315,6 +323,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--most", type=_count, default=400, help="cut responses at so many tokens (%(default)s)")
     add("--slots", type=_counts, default=[32, 64, 128], help="of ours, to try (32,64,128)")
     add("--batches", type=_counts, default=[32, 64, 128], help="of Hugging Face's (32,64,128)")
+    add("--caches", type=_caches, default=[*CACHES], help="of Hugging Face's (dynamic,static)")
+    add("--unwatched", type=int, default=0, help="generate.unwatched_steps (8 on a GPU, else 1)")
     add("--prefill", type=_count, default=512, help="prompt tokens we read a step (%(default)s)")
     add("--temperature", type=float, default=1.0, help="of the sampling (%(default)s)")
     add("--seed", type=int, default=0, help="of lengths and sampling (%(default)s)")
@@ -336,6 +346,14 @@ def _count(text: str) -> int:
 
 def _counts(text: str) -> list[int]:
     return [_count(part) for part in text.split(",")]
+
+
+def _caches(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in CACHES:
+            raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(CACHES)}")
+    return names
 
 
 if __name__ == "__main__":

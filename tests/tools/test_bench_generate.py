@@ -27,6 +27,8 @@ def test_beside_hugging_face(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert 0 < record["hf_wasted_share"] < 1
     assert (record["model"], record["hf_batch"]) == ("galactica-tiny", 4)
     assert record["slots"] in (2, 4)
+    assert record["hf_cache"] in ("dynamic", "static")
+    assert "Trial of Hugging Face, static cache, tokens/s by sequences at once: 4: " in out
     assert "Trial of ours, tokens/s by sequences at once: 2: " in out
     assert "met: 0.00% of decode steps wasted, 3% allowed" in out
     assert not folder.exists()
@@ -46,10 +48,19 @@ def test_two_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     assert min(record["stage_less_cpu"]) == 0
 
 
-def test_bad_sizes_are_refused(capsys: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--slots", "4,0"], "argument --slots: 0 is not 1 or more"),
+        (["--caches", "static,paged"], "argument --caches: paged is none of dynamic, static"),
+    ],
+)
+def test_what_is_not_there_is_refused(
+    options: list[str], told: str, capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit):
-        main(["--slots", "4,0"])
-    assert "0 is not 1 or more" in capsys.readouterr().err
+        main(options)
+    assert told in capsys.readouterr().err
 
 
 def test_help_teaches(capsys: pytest.CaptureFixture[str]):

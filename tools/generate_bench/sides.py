@@ -9,7 +9,7 @@ ours asks `over`, theirs asks a stopping criterion about each row.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,11 @@ from reft_megatron.policy.huggingface import DTYPES
 from reft_megatron.types import Completion, Prompt
 from tools.generate_bench.workload import Workload
 
-__all__ = ["Cost", "HuggingFace", "Ours", "Side", "load_model"]
+__all__ = ["CACHES", "Cost", "HuggingFace", "Ours", "Side", "load_model"]
+
+CACHES = ("dynamic", "static")
+"""Of Hugging Face: one that grows, copied at every step, and one of the longest length there is,
+which is attended to in full and, on a GPU, compiled."""
 
 _NEVER = -1
 """An end-of-sequence token that is not in the vocabulary: lengths alone end sequences."""
@@ -63,11 +67,23 @@ class Ours:
     name = "ours"
 
     def __init__(
-        self, policy: Policy, workload: Workload, *, sampling: Sampling, prefill_tokens: int
+        self,
+        policy: Policy,
+        workload: Workload,
+        *,
+        sampling: Sampling,
+        prefill_tokens: int,
+        unwatched_steps: int,
     ) -> None:
         self.workload = workload
         """What there is to generate."""
-        self._sampling, self._prefill = sampling, prefill_tokens
+        self._sampling = sampling
+        self._limits = Limits(
+            max_new_tokens=workload.longest,
+            slots=1,
+            prefill_tokens=prefill_tokens,
+            unwatched_steps=unwatched_steps,
+        )
         self._generator = Generator(policy.chunks, policy.mesh, eos_id=_NEVER)
         self.completions: list[Completion]
         """Of the last run."""
@@ -83,11 +99,7 @@ class Ours:
         self.completions = self._generator.run(
             prompts,
             sampling=self._sampling,
-            limits=Limits(
-                max_new_tokens=self.workload.longest,
-                slots=at_once,
-                prefill_tokens=self._prefill,
-            ),
+            limits=replace(self._limits, slots=at_once),
             over=lambda problem, sample, tokens: len(tokens) == lengths[problem, sample],
         )
         made = [len(completion.token_ids) for completion in self.completions]
@@ -97,36 +109,33 @@ class Ours:
 
 
 def load_model(folder: Path, *, precision: str) -> Any:
-    """Transformers' model of the weights in `folder`, on the CPU."""
+    """Transformers' model of the weights in `folder`, on the CPU, none of whose ids ends a text."""
     hub: Any = transformers
     hub.logging.disable_progress_bar()
-    return hub.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision]).eval()
+    model = hub.AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPES[precision]).eval()
+    # What a call's settings leave open, `generate` takes from here.
+    model.generation_config = hub.GenerationConfig()
+    return model
 
 
 class HuggingFace:
-    """Static batches of `generate`, padded on the left, prompts sorted by their length."""
-
-    name = "Hugging Face"
+    """Batches of `generate`, padded on the left, prompts sorted by their length."""
 
     def __init__(
-        self,
-        folder: Path,
-        workload: Workload,
-        *,
-        device: torch.device,
-        precision: str,
-        sampling: Sampling,
-        pad_id: int,
+        self, model: Any, workload: Workload, *, cache: str, sampling: Sampling, pad_id: int
     ) -> None:
-        """Serve the weights in `folder`."""
-        self._model = load_model(folder, precision=precision).to(device)
-        self._workload, self._device, self._pad = workload, device, pad_id
+        """Serve a model of `load_model` with the `cache`, one of CACHES."""
+        self.name = f"Hugging Face, {cache} cache"
+        self.cache = cache
+        """Which it is."""
+        self._model, self._workload, self._pad = model, workload, pad_id
         drawn = {"temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
         settings: Any = transformers.GenerationConfig
-        self._model.generation_config = settings(
+        self._settings = settings(
             do_sample=not sampling.greedy,
             max_new_tokens=workload.longest,
             use_cache=True,
+            cache_implementation=None if cache == "dynamic" else cache,
             pad_token_id=pad_id,
             **({} if sampling.greedy else drawn),
         )
@@ -144,8 +153,13 @@ class HuggingFace:
             batch = rows[start : start + at_once]
             lengths = [wanted[prompt.problem_id, sample] for prompt, sample in batch]
             ids, seen = self._padded([prompt for prompt, _ in batch])
-            stop = _AtLength(ids.shape[1], torch.tensor(lengths, device=self._device))
-            made = self._model.generate(ids, attention_mask=seen, stopping_criteria=[stop])
+            stop = _AtLength(ids.shape[1], torch.tensor(lengths, device=ids.device))
+            made = self._model.generate(
+                ids,
+                attention_mask=seen,
+                generation_config=self._settings,
+                stopping_criteria=[stop],
+            )
             steps = made.shape[1] - ids.shape[1]
             assert steps == max(lengths), "generate did not keep to the lengths"
             for (prompt, sample), row, length in zip(
@@ -165,7 +179,7 @@ class HuggingFace:
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt.token_ids) :] = torch.from_numpy(prompt.token_ids)
             seen[row, width - len(prompt.token_ids) :] = 1
-        return ids.to(self._device), seen.to(self._device)
+        return ids.to(self._model.device), seen.to(self._model.device)
 
 
 class _AtLength(transformers.StoppingCriteria):

@@ -6,13 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from reft_megatron.config import load_config
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy, join
 from reft_megatron.tokenizer import load_tokenizer
-from tools.generate_bench.sides import Cost, HuggingFace, Ours
+from tools.generate_bench.sides import CACHES, Cost, HuggingFace, Ours, load_model
 from tools.generate_bench.workload import Workload, make_model, make_workload
 
 
@@ -35,15 +34,15 @@ class Scene:
         config = load_config(None, [f"model.hf={folder / 'hf'}"])
         mesh = join(config.parallel, seed=0, timeout_s=60, threads=1)
         policy = Policy(config, mesh, tokenizer, total_steps=None)
-        self.ours = Ours(policy, self.workload, sampling=sampling, prefill_tokens=64)
-        self.theirs = HuggingFace(
-            folder / "hf",
-            self.workload,
-            device=torch.device("cpu"),
-            precision="fp32",
-            sampling=sampling,
-            pad_id=tokenizer.pad_id,
+        self.ours = Ours(
+            policy, self.workload, sampling=sampling, prefill_tokens=64, unwatched_steps=1
         )
+        model, pad = load_model(folder / "hf", precision="fp32"), tokenizer.pad_id
+        self.rivals = {
+            cache: HuggingFace(model, self.workload, cache=cache, sampling=sampling, pad_id=pad)
+            for cache in CACHES
+        }
+        self.theirs = self.rivals["dynamic"]
 
     def lengths(self, *, by: str) -> dict[tuple[str, int], int]:
         """What a side generated."""
@@ -65,9 +64,10 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_both_have_the_same_weights(greedy: Scene):
     prompts = greedy.workload.prompts
     greedy.ours.run(prompts, 3)
-    greedy.theirs.run(prompts, 4)
     ours = {(c.problem_id, c.sample): c.token_ids.tolist() for c in greedy.ours.completions}
-    assert ours == greedy.theirs.tokens
+    for rival in greedy.rivals.values():
+        rival.run(prompts, 4)
+        assert rival.tokens == ours
 
 
 @pytest.mark.parametrize("at_once", [3, 64])
