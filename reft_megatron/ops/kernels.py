@@ -180,7 +180,7 @@ class Library:
         greedy: bool,
         sums: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """See `ops.drawing`, which has checked shapes and dtypes; without `sums` none are written."""
+        """See `ops.drawing`, which has checked shapes and dtypes. `sums` false writes none."""
         logits = logits if logits.stride(1) == 1 else logits.contiguous()
         keys, positions = keys.contiguous(), positions.contiguous()
         tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)

@@ -44,13 +44,9 @@ class Collection:
         self._replay = Ledger(settings.replay, origin=origin) if settings.replay else None
         if self._replay is not None:
             _check_replay(self._replay, settings.replay, range(first, last + 1))
-        if session.mesh.main:
-            for line in self._ledger.drop_damaged():
-                session.log.say(line)
-            if not session.continues:
-                self._ledger.drop_from(first)
-                self._journal(iteration=first, seed=0, version=0).remove()
-        session.mesh.world.barrier()
+        with session.mesh.world.together():
+            if session.mesh.main:
+                self._tidy(first)
 
     def collect(
         self,
@@ -73,13 +69,22 @@ class Collection:
         """Write what the buffer holds, scores included; after that the iteration is on record."""
         mesh = self._session.mesh
         if not mesh.world.broadcast_object(iteration in self._ledger.iterations()):
-            if mesh.writer:
-                self._ledger.append(iteration, mesh.data.rank, buffer.table())
-            mesh.world.barrier()
-            if mesh.main:
-                self._ledger.seal(iteration, data_size=mesh.data.size)
+            with mesh.world.together():
+                if mesh.writer:
+                    self._ledger.append(iteration, mesh.data.rank, buffer.table())
+            with mesh.world.together():
+                if mesh.main:
+                    self._ledger.seal(iteration, data_size=mesh.data.size)
         if mesh.main:
             self._journal(iteration=iteration, seed=0, version=0).remove()
+
+    def _tidy(self, first: int) -> None:
+        """Drop what an earlier start tore, and all of it unless this run continues."""
+        for line in self._ledger.drop_damaged():
+            self._session.log.say(line)
+        if not self._session.continues:
+            self._ledger.drop_from(first)
+            self._journal(iteration=first, seed=0, version=0).remove()
 
     def _sample(
         self,
