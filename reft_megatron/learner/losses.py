@@ -1,6 +1,7 @@
-"""The losses of ReFT and of supervised training, as weighted sums over tokens.
+"""The losses of ReFT, of supervised training and of reranking, as weighted sums over tokens.
 
-Owns the PPO policy and value losses and the negative log-likelihood. A loss takes what the model
+Owns the PPO policy and value losses, the negative log-likelihood and the cross-entropy of two
+classes. A loss takes what the model
 says (`outputs`) and what was prepared for the same tokens (`fields`), all [R, L] about tokens, and
 returns a scalar and the weighted sums to log. The normaliser is in `fields["weights"]`
 (`learner.weights`), so losses and sums of parts add up to those of the whole batch.
@@ -14,8 +15,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-__all__ = ["ppo_loss", "supervised_loss"]
+__all__ = ["classification_loss", "ppo_loss", "supervised_loss"]
 
 
 def ppo_loss(
@@ -78,6 +80,26 @@ def supervised_loss(
     """
     weights = fields["weights"].float()
     loss = -(weights * _counted(outputs["logprobs"], weights != 0)).sum()
+    return loss, _detached({"loss": loss})
+
+
+def classification_loss(
+    outputs: Mapping[str, Tensor], fields: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Cross-entropy of the classes wrong and right, for a reranker (train_reward_model.py).
+
+        L = -sum w log softmax(wrong, right)[y] = sum w log(1 + exp((1 - 2 y) (right - wrong)))
+
+    with y = 1 where the sequence is right, else 0. `outputs`: wrong, right, the scores after each
+    token. `fields`: weights, labels (the y). All [R, L]; computed in float32. A sequence counts at
+    its last token: elsewhere weights are 0, and what stands there, even NaN, reaches neither the
+    loss nor its gradient. Returns the loss and it again, detached, under `loss`.
+    """
+    weights = fields["weights"].float()
+    wrong, right, labels = (
+        _counted(x, weights != 0) for x in (outputs["wrong"], outputs["right"], fields["labels"])
+    )
+    loss = (weights * functional.softplus((1 - 2 * labels) * (right - wrong))).sum()
     return loss, _detached({"loss": loss})
 
 

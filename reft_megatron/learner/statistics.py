@@ -1,15 +1,23 @@
-"""Figures about a rollout batch that the metrics show.
+"""Figures about a rollout batch, or a reranker's scores, that the metrics show.
 
-Owns the statistics that train_rl_reft.py logs beside the losses. All arrays are flat, [N]: the
-counted entries of the whole batch, gathered over data ranks by the caller (`x[mask]`, then
-concatenated).
+Owns the statistics that train_rl_reft.py logs beside the losses, and those that select a reranker.
+All arrays are flat, [N]: the counted entries of the whole batch, gathered over data ranks by the
+caller (`x[mask]`, then concatenated).
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-__all__ = ["explained_variance", "mean_sequence_kl", "rollout_statistics"]
+__all__ = [
+    "area_under_curve",
+    "cross_entropy",
+    "explained_variance",
+    "mean_sequence_kl",
+    "rollout_statistics",
+]
 
 _EPSILON = 1e-8
 
@@ -40,3 +48,29 @@ def rollout_statistics(
         "mean_advantage": advantages.double().mean().item(),
         "var_advantage": advantages.double().var().item(),
     }
+
+
+def area_under_curve(*, scores: Tensor, labels: Tensor) -> float:
+    """Share of the (right, wrong) pairs whose right one has the higher score; equal ones count 1/2.
+
+    The area under the ROC curve, by the Mann-Whitney U: the ranks of the right ones, where equal
+    scores share the mean of their ranks. `scores` and `labels` (bool, True for right) [N], some of
+    each label; ValueError if all are of one.
+    """
+    right = int(labels.sum())
+    pairs = right * (len(labels) - right)
+    if pairs == 0:
+        raise ValueError("no pair of a right and a wrong one to compare")
+    _, group, sizes = scores.unique(return_inverse=True, return_counts=True)
+    # Twice the mean rank of a group, from 1 up: all integers, so nothing is rounded before the end.
+    doubled = 2 * sizes.cumsum(0) - sizes + 1
+    return (int(doubled[group[labels]].sum()) - right * (right + 1)) / (2 * pairs)
+
+
+def cross_entropy(*, margins: Tensor, labels: Tensor) -> float:
+    """Mean in nats of `losses.classification_loss`, from `margins` = right - wrong.
+
+    `margins` and `labels` (bool) [N]; computed in float64.
+    """
+    signed = torch.where(labels, -margins.double(), margins.double())
+    return functional.softplus(signed, threshold=40).mean().item()

@@ -1,7 +1,7 @@
 """Rewards: completion text in, verdict and reward out.
 
     answer text --judge (ops.extractor)--> Outcome
-    Outcome + gold answer --compare--> Verdict --rule--> reward;  verdicts --vote--> majority
+    Outcome + gold answer --compare--> Verdict --rule--> reward;  verdicts --vote--> an answer
 
 Text only: no tensors, no model.
 """
@@ -10,6 +10,6 @@ from __future__ import annotations
 
 from reft_megatron.rewards.judge import Judge
 from reft_megatron.rewards.rule import reward
-from reft_megatron.rewards.vote import majority
+from reft_megatron.rewards.vote import majority, reranked, weighted_majority
 
-__all__ = ["Judge", "majority", "reward"]
+__all__ = ["Judge", "majority", "reranked", "reward", "weighted_majority"]

@@ -1,15 +1,19 @@
-"""Majority vote over the extracted answers of one problem.
+"""The choice of one answer among those extracted from a problem's completions.
 
-Owns the counting; the answers come from verdicts.
+Owns counting and ties; the answers come from verdicts, the scores from a reranker. For `@k` hand in
+the first k.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from reft_megatron.rewards.compare import same
 
-__all__ = ["majority"]
+__all__ = ["majority", "reranked", "weighted_majority"]
 
 
 def majority(values: Sequence[float | str | None]) -> int | None:
@@ -19,13 +23,47 @@ def majority(values: Sequence[float | str | None]) -> int | None:
     counts raw floats, sampling.py:184-199). None never votes. Among buckets of equal size the one
     seen first wins.
     """
-    votes: dict[int, int] = {}
+    buckets = _buckets(values)
+    return max(buckets, key=lambda first: len(buckets[first]), default=None)
+
+
+def weighted_majority(
+    values: Sequence[float | str | None], probabilities: Sequence[float]
+) -> int | None:
+    """`majority` with `probabilities` in the place of single votes: a reranker's P(right) of each.
+
+    Sums are rounded once, so the order within a bucket does not matter.
+    """
+    weights = [float(probability) for probability in probabilities]
+    assert len(weights) == len(values)
+    sums = {
+        first: math.fsum(weights[index] for index in members)
+        for first, members in _buckets(values).items()
+    }
+    return max(sums, key=sums.__getitem__, default=None)
+
+
+def reranked(values: Sequence[float | str | None], scores: Sequence[float]) -> int | None:
+    """Index of the best-scored value, or None if there is none but None.
+
+    Scores are compared in float32, where a reranker makes them (the reference rounds to bf16 and so
+    ties often, train_reward_model.py:247-249); among equal ones the first seen wins.
+    """
+    exact = np.asarray(scores, np.float32)
+    assert len(exact) == len(values)
+    candidates = [index for index, value in enumerate(values) if value is not None]
+    return max(candidates, key=exact.__getitem__, default=None)
+
+
+def _buckets(values: Sequence[float | str | None]) -> dict[int, list[int]]:
+    """Indices of the votes of each bucket, by its first one, in the order seen."""
+    votes: dict[int, list[int]] = {}
     for index, value in enumerate(values):
         if value is None:
             continue
         bucket = next((first for first in votes if _agree(values[first], value)), index)
-        votes[bucket] = votes.get(bucket, 0) + 1
-    return max(votes, key=votes.__getitem__, default=None)
+        votes.setdefault(bucket, []).append(index)
+    return votes
 
 
 def _agree(first: float | str | None, value: float | str) -> bool:

@@ -19,10 +19,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from reft_megatron.learner.advantage import gae, mean_and_variance, moments, whiten
 from reft_megatron.learner.align import about_tokens
-from reft_megatron.learner.losses import ppo_loss, supervised_loss
+from reft_megatron.learner.losses import classification_loss, ppo_loss, supervised_loss
 from reft_megatron.learner.reward import token_rewards
 from reft_megatron.learner.weights import sequence_mean_weights
 
@@ -265,3 +266,38 @@ def test_supervised_is_the_weighted_negative_log_likelihood():
     assert loss.item() == stats["loss"].item() == 2.25
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[0, -0.25, -0.5, -0.25]]
+
+
+def test_classification_is_the_mean_cross_entropy_at_last_tokens():
+    """Of three sequences in two rows, against torch's own; NaN wherever nothing counts."""
+    scores = torch.tensor([[0.5, -1.5], [40.0, -40.0], [-3.0, 2.0]], requires_grad=True)
+    right = torch.tensor([1, 1, 0])
+    wanted = functional.cross_entropy(scores, right)
+    wanted.backward()
+
+    places = (torch.tensor([0, 0, 1]), torch.tensor([1, 3, 2]))
+    outputs = {name: torch.full((2, 4), NAN) for name in ("wrong", "right")}
+    fields = {"weights": torch.zeros(2, 4), "labels": torch.full((2, 4), NAN)}
+    fields["weights"][places] = 1 / 3
+    fields["labels"][places] = right.float()
+    for column, name in enumerate(outputs):
+        outputs[name][places] = scores.detach()[:, column]
+        outputs[name].requires_grad_()
+    loss, stats = classification_loss(outputs, fields)
+    loss.backward()
+
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    assert stats["loss"].item() == loss.item() > 80 / 3
+    for column, name in enumerate(outputs):
+        gradient = outputs[name].grad
+        torch.testing.assert_close(gradient[places], scores.grad[:, column], rtol=1e-5, atol=1e-7)
+        assert torch.count_nonzero(gradient) == 3
+
+
+def test_classification_is_computed_in_fp32():
+    scores = torch.tensor([[1.0, 1.0009765625]], dtype=torch.bfloat16)  # equal in bf16
+    outputs = {"wrong": scores[:, :1], "right": scores[:, 1:]}
+    fields = {"weights": torch.ones(1, 1), "labels": torch.ones(1, 1)}
+    loss, _ = classification_loss(outputs, fields)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(math.log(2), rel=1e-6)

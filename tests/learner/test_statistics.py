@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reft_megatron.learner.statistics import (
+    area_under_curve,
+    cross_entropy,
     explained_variance,
     mean_sequence_kl,
     rollout_statistics,
@@ -52,3 +58,29 @@ def test_all_statistics_by_name():
         },
         abs=1e-12,
     )
+
+
+SCORED = st.lists(st.tuples(st.sampled_from([-1.5, 0.0, 0.25, 7.0]), st.booleans()), min_size=2)
+"""Scores that often tie, with labels."""
+
+
+@settings(deadline=None)  # a shared machine may stall
+@given(scored=SCORED)
+def test_the_area_under_the_curve_is_that_of_all_pairs(scored: list[tuple[float, bool]]):
+    right = [score for score, label in scored if label]
+    wrong = [score for score, label in scored if not label]
+    scores, labels = (torch.tensor(x) for x in zip(*scored, strict=True))
+    pairs = [(r > w) + (r == w) / 2 for r, w in itertools.product(right, wrong)]
+    if pairs:
+        assert area_under_curve(scores=scores, labels=labels) == sum(pairs) / len(pairs)
+    else:
+        with pytest.raises(ValueError, match="no pair of a right and a wrong one"):
+            area_under_curve(scores=scores, labels=labels)
+
+
+def test_the_cross_entropy_of_margins_is_that_of_two_classes():
+    scores = torch.tensor(RNG.normal(0, 30, (40, 2)))
+    labels = torch.tensor(RNG.random(40) < 0.3)
+    wanted = torch.nn.functional.cross_entropy(scores, labels.long()).item()
+    margins = scores[:, 1] - scores[:, 0]
+    assert cross_entropy(margins=margins, labels=labels) == pytest.approx(wanted, rel=1e-12)
