@@ -61,10 +61,12 @@ def area_under_curve(*, scores: Tensor, labels: Tensor) -> float:
     pairs = right * (len(labels) - right)
     if pairs == 0:
         raise ValueError("no pair of a right and a wrong one to compare")
-    _, group, sizes = scores.unique(return_inverse=True, return_counts=True)
-    # Twice the mean rank of a group, from 1 up: all integers, so nothing is rounded before the end.
-    doubled = 2 * sizes.cumsum(0) - sizes + 1
-    return (int(doubled[group[labels]].sum()) - right * (right + 1)) / (2 * pairs)
+    ordered, ours = scores.sort().values, scores[labels]
+    # Twice the mean rank of equal scores, from 1 up: integers, so nothing is rounded before the end.
+    below = torch.searchsorted(ordered, ours)
+    through = torch.searchsorted(ordered, ours, right=True)
+    doubled = int((below + through + 1).sum())
+    return (doubled - right * (right + 1)) / (2 * pairs)
 
 
 def cross_entropy(*, margins: Tensor, labels: Tensor) -> float:

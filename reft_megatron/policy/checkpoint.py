@@ -110,26 +110,27 @@ def load(
     mesh: Mesh,
     identity: dict[str, Any],
     resume: bool,
+    with_head: bool = False,
 ) -> dict[str, Any]:
     """Read a checkpoint, at any layout, and return its `meta.json`; every rank calls.
 
     To `resume` takes the state of `optimizer`, and this rank's random state if the layout is the
     one that wrote it; otherwise the weights alone, which may be Megatron-LM's (its meta is {}).
     Raises CheckpointError on every rank, before anything is changed, for a checkpoint that is
-    missing, damaged or not of this model.
+    missing, damaged, not of this model or, to come `with_head`, without the head that this has.
     """
     foreign = None if resume else _find_megatron(folder, mesh)
     if foreign is not None:
-        _load_weights(foreign, chunks, mesh)
+        _load_weights(foreign, chunks, mesh, with_head=with_head)
         return {}
     meta = read_checked(folder, mesh.world, resume=resume)
     check_identity(folder, meta, identity, resume=resume)
     if not resume or optimizer is None:
-        _load_weights(folder / WEIGHTS, chunks, mesh)
+        _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
         return meta
     state = optimizer_state.room(chunks, optimizer, mesh)
     torch_dist.check(state, folder / _OPTIMIZER, mesh, rows=chunks[0].shard.real)
-    _load_weights(folder / WEIGHTS, chunks, mesh)
+    _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
     found = torch_dist.read(state, folder / _OPTIMIZER, mesh)
     optimizer_state.restore(chunks, optimizer, found, mesh=mesh)
     if meta["layout"] == identity["layout"]:
@@ -161,15 +162,17 @@ def _find_megatron(folder: Path, mesh: Mesh) -> Path | None:
     return mesh.world.broadcast_object(found)
 
 
-def _load_weights(folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh) -> None:
-    """Read weights from a torch_dist folder. Heads that it lacks stay as they are."""
+def _load_weights(
+    folder: Path, chunks: Sequence[PolicyModel], mesh: Mesh, *, with_head: bool
+) -> None:
+    """Read weights from a torch_dist folder. Unless `with_head`, one that it lacks stays."""
     wanted = {
         f"{index}/{name}": part
         for index, chunk in enumerate(chunks)
         for name, part in chunk.sharded_state_dict().items()
         if isinstance(part, ShardedTensor | ShardedTensorFactory)
     }
-    optional = (*_HEADS, *unpublished(chunks[0].head))
+    optional = (*(() if with_head else _HEADS), *unpublished(chunks[0].head))
     stored = torch_dist.check(
         wanted, folder, mesh, rows=chunks[0].shard.real, optional=optional, ignored=_BESIDES
     )

@@ -146,7 +146,11 @@ class Policy:
     def update(
         self, batches: Sequence[MicroBatch], *, loss: Loss, dropout: bool = False
     ) -> StepStats:
-        """One optimizer step on the global batch; skipped if anything is not finite."""
+        """One optimizer step on the global batch; skipped if anything is not finite.
+
+        `loss` gets logprobs, values and entropies, about tokens; with `model.head=rerank` wrong and
+        right, the scores after tokens.
+        """
         assert self._optimizer is not None, "a frozen policy cannot be updated"
         assert self._total_steps is not None
         settings = self._config.optimizer
@@ -155,6 +159,7 @@ class Policy:
             self._optimizer,
             batches,
             mesh=self.mesh,
+            head=self._config.model.head,
             loss=loss,
             config=settings,
             lr=learning_rate(settings, self.version, self._total_steps),
@@ -174,12 +179,13 @@ class Policy:
             files=self._files,
         )
 
-    def load(self, folder: Path, *, weights_only: bool) -> dict[str, Any]:
+    def load(self, folder: Path, *, weights_only: bool, with_head: bool = False) -> dict[str, Any]:
         """Restore from a checkpoint and return its `extra`.
 
         Any layout may have written it. `weights_only` takes the weights and nothing else (a start
-        from another run, or from Megatron-LM's torch_dist folder, whose `extra` is empty). Raises
-        CheckpointError for a missing, damaged or foreign checkpoint, before anything is changed.
+        from another run, or from Megatron-LM's torch_dist folder, whose `extra` is empty). A head
+        that it lacks stays as it is, unless it is to come `with_head`. Raises CheckpointError for a
+        missing, damaged or foreign checkpoint, before anything is changed.
         """
         meta = checkpoint.load(
             folder,
@@ -188,6 +194,7 @@ class Policy:
             mesh=self.mesh,
             identity=self._identity(),
             resume=not weights_only,
+            with_head=with_head,
         )
         if weights_only:
             if self._optimizer is not None:

@@ -19,7 +19,7 @@ from reft_megatron.policy.attention import CoreAttention, Layout, Packed, Rectan
 from reft_megatron.policy.model import Head, PolicyModel
 from reft_megatron.rollouts.batch import MicroBatch
 
-__all__ = ["run_schedule"]
+__all__ = ["HeadOf", "run_schedule"]
 
 HeadOf = Callable[[MicroBatch], Head]
 """Makes the last stage's head for one micro-batch."""

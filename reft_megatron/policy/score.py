@@ -16,10 +16,12 @@ from reft_megatron.policy.model import Head, PolicyModel
 from reft_megatron.policy.schedule import run_schedule
 from reft_megatron.rollouts.batch import MicroBatch, pick
 
-__all__ = ["SCORES", "classify", "score", "token_head"]
+__all__ = ["CLASS_SCORES", "SCORES", "class_head", "classify", "score", "token_head"]
 
 SCORES = ("logprobs", "values", "entropies")
 """What scoring yields, in the order of the head's stack."""
+CLASS_SCORES = ("wrong", "right")
+"""What the rerank head yields, in the order of its rows."""
 
 
 def token_head(batch: MicroBatch) -> Head:
@@ -33,6 +35,11 @@ def token_head(batch: MicroBatch) -> Head:
         return torch.stack([about_tokens(x) for x in outputs])
 
     return head
+
+
+def class_head(batch: MicroBatch) -> Head:
+    """Head of the scores of the classes, fp32 [2, R, L], after tokens."""
+    return lambda model, hidden: model.classes(hidden)
 
 
 def score(
@@ -58,14 +65,10 @@ def classify(
 
     The reranker's scores of wrong and right (transformers' sequence classification).
     """
-    outputs = run_schedule(chunks, batches, mesh, head_of=_class_head, dropout=False)
+    outputs = run_schedule(chunks, batches, mesh, head_of=class_head, dropout=False)
     rows: dict[int, Tensor] = {}
     for batch, output in zip(batches, outputs, strict=bool(outputs)):
         classes = zip(*(pick(batch, scores) for scores in output), strict=True)
         last = [torch.stack([row[-1] for row in pair]) for pair in classes]
         rows.update(zip(batch.indices, last, strict=True))
     return [rows[i] for i in sorted(rows)]
-
-
-def _class_head(batch: MicroBatch) -> Head:
-    return lambda model, hidden: model.classes(hidden)

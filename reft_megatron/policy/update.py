@@ -21,14 +21,20 @@ from torch import Tensor
 from reft_megatron.config import OptimizerConfig
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy import optimizer as optimizers
-from reft_megatron.policy.schedule import run_schedule
-from reft_megatron.policy.score import SCORES, token_head
+from reft_megatron.policy.schedule import HeadOf, run_schedule
+from reft_megatron.policy.score import CLASS_SCORES, SCORES, class_head, token_head
 from reft_megatron.rollouts.batch import MicroBatch
 
 __all__ = ["Loss", "StepStats", "sum_gradients", "update"]
 
 Loss = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Tensor, dict[str, Tensor]]]
 """(outputs by name [R, L], fields by name [R, L]) -> (scalar sum, statistics as scalar sums)."""
+
+_OUTPUTS: Mapping[str, tuple[HeadOf, tuple[str, ...]]] = {
+    "value": (token_head, SCORES),
+    "rerank": (class_head, CLASS_SCORES),
+}
+"""What a loss gets of a model with each head."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +66,20 @@ def update(
     batches: Sequence[MicroBatch],
     *,
     mesh: Mesh,
+    head: str,
     loss: Loss,
     config: OptimizerConfig,
     lr: float,
     dropout: bool,
 ) -> StepStats:
-    """Accumulate the gradient of `loss` over `batches` of all data ranks and step once."""
+    """Accumulate the gradient of `loss` over `batches` of all data ranks and step once.
+
+    Of a model with the `head` value, `loss` gets SCORES, with rerank CLASS_SCORES.
+    """
+    head_of, names = _OUTPUTS[head]
 
     def loss_of(batch: MicroBatch, output: Tensor) -> tuple[Tensor, Any]:
-        outputs = dict(zip(SCORES, output, strict=True))
+        outputs = dict(zip(names, output, strict=True))
         value, sums = loss(outputs, batch.fields)
         kept = {"loss": value.detach(), **{name: x.detach() for name, x in sums.items()}}
         return value, (batch.indices, kept)
@@ -76,7 +87,7 @@ def update(
     for chunk in chunks:
         chunk.zero_grad_buffer()
     optimizer.zero_grad()
-    done = run_schedule(chunks, batches, mesh, head_of=token_head, loss_of=loss_of, dropout=dropout)
+    done = run_schedule(chunks, batches, mesh, head_of=head_of, loss_of=loss_of, dropout=dropout)
     bad = tuple(indices for indices, kept in done if not bool(torch.isfinite(kept["loss"])))
     sums = _global_sums([kept for _, kept in done], mesh)
     if math.isfinite(sums["loss"]):

@@ -279,15 +279,17 @@ def make_batches(
     policy: Policy,
     fields: dict[str, dict[str, np.ndarray[Any, Any]]],
     *,
+    names: Sequence[str] = FIELDS,
     packed: bool = True,
     max_tokens: int = 260,
 ) -> list[MicroBatch]:
     """This rank's micro-batches of the recorded batch, through the rollout buffer."""
     buffer = _buffer(policy, max_tokens=max_tokens)
-    for name in FIELDS[1:]:
-        buffer.put(name, [fields[key][name] for key in _kept(policy, buffer)])
+    for name in names:
+        if name != "mask":  # the buffer knows it
+            buffer.put(name, [fields[key][name] for key in _kept(policy, buffer)])
     multiple = policy.mesh.tensor.size
-    return buffer.micro_batches(FIELDS, packed=packed, length_multiple=multiple)
+    return buffer.micro_batches(names, packed=packed, length_multiple=multiple)
 
 
 def scores_by_problem(

@@ -236,6 +236,20 @@ def test_another_architecture_is_refused(saved: Path):
         check_identity(saved, newer, meta, resume=False)
 
 
+def test_a_head_that_is_needed_must_be_there(saved: Path):
+    before = weights_of(scorer := open_policy(ONE, "model.head=rerank", total_steps=None))
+    with pytest.raises(CheckpointError) as caught:
+        scorer.load(saved, weights_only=True, with_head=True)
+    assert str(caught.value) == (
+        f"{saved}/weights does not hold this model: it lacks rerank_head.weight. Use the settings "
+        "of the run that wrote it, or another checkpoint."
+    )
+    scorer.load(saved, weights_only=True)
+    for a, b in zip(weights_of(scorer), before, strict=True):
+        np.testing.assert_array_equal(a[3], b[3])
+    open_policy(ONE).load(saved, weights_only=True, with_head=True)
+
+
 def test_neither_name_nor_first_weights_make_another_model(saved: Path):
     meta = json.loads((saved / "meta.json").read_text())
     assert meta["architecture"]["name"] == "galactica-tiny"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from reft_megatron.learner.losses import classification_loss
 from reft_megatron.policy import StepStats
 from tests.policy.plain import Plain
 from tests.policy.scene import (
@@ -197,3 +198,41 @@ def test_a_gradient_that_is_not_finite_skips_the_step(alone, fields):
     assert stats.bad_batches == ()
     for a, b in zip(before, weights_of(policy), strict=True):
         np.testing.assert_array_equal(a[3], b[3])
+
+
+def labelled_fields() -> Fields:
+    """Every other rollout is right; a sequence counts at its last token."""
+    fields = {}
+    for i, rollout in enumerate(make_rollouts()):
+        last = np.arange(rollout.completion.length) == rollout.completion.length - 1
+        term = np.float32(1 / len(make_rollouts()))
+        fields[rollout.completion.problem_id] = {"weights": last * term, "labels": last * (i % 2)}
+    return fields
+
+
+def play_classification(layout: Layout) -> tuple[StepStats, list[Any]]:
+    """One update of a reranker: statistics and gradients."""
+    policy = open_policy(layout, APART, "model.head=rerank")
+    batches = make_batches(policy, labelled_fields(), names=("weights", "labels"))
+    return policy.update(batches, loss=classification_loss), gradients_of(policy)
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize("name", ["1", "tp2"])
+def test_a_reranker_learns_as_in_plain_torch(ranks, alone, name: str):
+    layout = LAYOUTS[name]
+    seen = ranks(layout.world, play_classification, layout)
+    plain = Plain(assemble([weights_of(open_policy(ONE, "model.head=rerank"))]))
+    scores = []
+    for rollout in make_rollouts():
+        said = rollout.completion
+        tokens = torch.from_numpy(np.concatenate([said.prompt_ids, said.token_ids])).long()
+        scores.append(plain.hidden(tokens)[-1] @ plain.weights["rerank_head.weight"].t())
+    labels = torch.arange(len(scores)) % 2
+    loss = torch.nn.functional.cross_entropy(torch.stack(scores), labels)
+    loss.backward()
+    wanted = {name: tensor.grad.numpy() for name, tensor in plain.weights.items()}
+    far, where = farthest(assemble(rank[1] for rank in seen), wanted)
+    print(f"\n{name:9} reranker: gradients {far:.1e} ({where})")
+    assert seen[0][0].loss == pytest.approx(loss.item(), rel=1e-5)
+    assert far < 1e-5
