@@ -47,7 +47,7 @@ class Place:
     """Sequence parallelism."""
     generating: tuple[str, ...] = ("qwen3",)
     """Models that generate, which takes nearly all the time. Generation itself splits no sequence:
-    sequence parallelism, on or off, must only not be in its way. `test_generation` has more of it."""
+    sequence parallelism, on or off, must only not be in its way. test_generation has more."""
 
 
 PLACES = {
