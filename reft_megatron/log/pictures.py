@@ -185,9 +185,10 @@ PICTURES: tuple[Picture, ...] = (
             _alone("faults/executor", "Executor faults"),
             _alone("train/skipped_steps", "Skipped steps so far"),
             _alone("prompts/dropped", "Training problems left out"),
+            _alone("mismatch/ratio", "Sampler against trainer: mean ratio"),
             Panel(
                 title="Sampler against trainer",
-                lines={"mismatch/mean": "mean", "mismatch/max": "max"},
+                lines={"mismatch/mean": "mean", "mismatch/max": "max", "mismatch/k3": "k3"},
             ),
         ),
     ),

@@ -204,13 +204,19 @@ def test_the_text_changes_with_any_setting() -> None:
         "model.head": "rerank",
         "model.precision": "bf16",
         "model.recompute": "full",
+        "model.reference_waits": "host",
         "ppo.truncated_reward": "zero",
+        "sample.split": "test",
+        "rerank.select": "loss",
         "evaluate.split": "train",
         "task.name": "gsm8k",
         "task.form": "nl",
         "task.parity": "reference",
         "optimizer.schedule": "cosine",
         "rewards.isolation": "process",
+        "model.reference_waits": "host",
+        "rollouts.mismatch_warn": "1.5",
+        "rollouts.mismatch_stop": "1.5",
     }
     other = {str: "other", int: "777", float: "0.77"}
     texts = {to_yaml(Config())}
