@@ -47,11 +47,11 @@ T = TypeVar("T", bound=Side)
 
 _HELP = """\
 Both sides run the same random weights (of Galactica's shapes), prompts and response lengths in one
-process, taking turns. A trial on every fourth prompt chooses how many sequences each runs at once;
-then each generates everything --repeats times. Tokens a second are response tokens over seconds.
-Hugging Face gets the prompts sorted by their length, which is all it can know, the better of its
-two caches, and padding on the left. With --layout, ranks of one thread each are held against one
-rank alone.
+process, taking turns. A trial on a fourth of the prompts chooses how many sequences each runs at
+once; then each generates everything --repeats times. Tokens a second are response tokens over
+seconds. Hugging Face gets the prompts sorted by their length, which is all it can know, the better
+of its two caches, and padding on the left. With --layout, ranks of one thread each are held against
+one rank alone. On a busy machine --threads 1 is steadier, and processor time tells more.
 
 examples:
   python tools/bench_generate.py --model tiny
@@ -59,7 +59,7 @@ examples:
   python tools/bench_generate.py --model 6.7b --mean 350 --most 1000 --slots 256 --batches 64,128
   python tools/bench_generate.py --model tiny --layout pp2 --slots 64
 """
-_WIDTH = 100
+_WIDTH = 116
 _WORK = "work.pickle"
 _RATIO, _WASTE, _IDLE = 2.0, 0.03, 0.15
 _TIE = 1e-4
@@ -198,8 +198,12 @@ def _compare(bench: _Bench) -> dict[str, Any]:
 
 
 def _trial(sides: Sequence[T], counts: Sequence[int], workload: Workload) -> tuple[T, int]:
-    """The best of some sides and of how many sequences they run at once, on every fourth prompt."""
-    prompts = workload.prompts[::4]
+    """The best of some sides and of how many sequences they run at once, on every fourth prompt.
+
+    On more of them where the largest of `counts` would not be filled twice.
+    """
+    every = len(workload.lengths) // (2 * max(counts))
+    prompts = workload.prompts[:: max(1, min(every, 4))]
     tokens = sum(workload.of(prompts))
     seconds = {}
     for side in sides:
