@@ -1,4 +1,4 @@
-"""The losses of ReFT, of supervised training and of reranking, as weighted sums over tokens.
+"""The losses of ReFT, fine-tuning and reranking, as weighted sums over tokens.
 
 Owns the PPO policy and value losses, the negative log-likelihood and the cross-entropy of two
 classes. A loss takes what the model

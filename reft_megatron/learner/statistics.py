@@ -62,7 +62,7 @@ def area_under_curve(*, scores: Tensor, labels: Tensor) -> float:
     if pairs == 0:
         raise ValueError("no pair of a right and a wrong one to compare")
     ordered, ours = scores.sort().values, scores[labels]
-    # Twice the mean rank of equal scores, from 1 up: integers, so nothing is rounded before the end.
+    # Twice the mean rank of equal scores, from 1 up: integers, so nothing is rounded on the way.
     below = torch.searchsorted(ordered, ours)
     through = torch.searchsorted(ordered, ours, right=True)
     doubled = int((below + through + 1).sum())

@@ -1,7 +1,7 @@
 """Which checkpoints a run keeps, and which one it goes on from.
 
 Owns the run's `checkpoints` folder: one folder a step, a link `latest` to the newest, a link `best`
-to the one with the highest dev accuracy, and the pruning of all others. A checkpoint counts once it
+to the one that did best on dev problems, and the pruning of all others. A checkpoint counts once it
 has its manifest; half-written ones are never seen. The main rank alone decides, links and removes.
 """
 

@@ -1,8 +1,9 @@
 """Sequences with per-token loss weights, and the micro-batches made of them.
 
 Owns what pre-training and supervised fine-tuning share: tokenised documents, the token mean over
-the global batch, and one step of the optimizer. (The reference averages per micro-batch and then
-over ranks; a mean over the tokens of the global batch does not depend on how it is split.)
+the global batch; and one step of the optimizer, as all recipes but PPO take it. (The reference
+averages per micro-batch and then over ranks; a mean over the tokens of the global batch does not
+depend on how it is split.)
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from reft_megatron.errors import DataError
 from reft_megatron.learner.losses import supervised_loss
 from reft_megatron.policy import Policy, StepStats
+from reft_megatron.policy.update import Loss
 from reft_megatron.recipes.room import room_of
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.batch import MicroBatch, common_shape, lay_out
 from reft_megatron.rollouts.packing import pack
 
-__all__ = ["Document", "document", "supervised_step"]
+__all__ = ["Document", "document", "optimizer_step", "supervised_step"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,22 @@ def document(
 
 def supervised_step(session: Session, policy: Policy, documents: Sequence[Document]) -> StepStats:
     """One optimizer step on the weighted token mean of `documents`, the global batch."""
+    ids = [document.id for document in documents]
     batches = _micro_batches(session, documents)
-    dropout = session.config.model.dropout > 0
-    stats = policy.update(batches, loss=supervised_loss, dropout=dropout)
-    session.count_skip(stats, policy.version, [document.id for document in documents])
+    return optimizer_step(session, policy, batches, loss=supervised_loss, ids=ids)
+
+
+def optimizer_step(
+    session: Session,
+    policy: Policy,
+    batches: Sequence[MicroBatch],
+    *,
+    loss: Loss,
+    ids: Sequence[str],
+) -> StepStats:
+    """One optimizer step on `batches`, whose indices count `ids`, recorded and checked."""
+    stats = policy.update(batches, loss=loss, dropout=session.config.model.dropout > 0)
+    session.count_skip(stats, policy.version, ids)
     session.log.record(policy.version, session.optimizer_metrics(stats))
     return stats
 

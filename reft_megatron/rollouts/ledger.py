@@ -156,6 +156,14 @@ class Ledger:
         told = self._manifest(iteration)["origin"]
         return Origin(**told) if told else None
 
+    def fingerprint(self) -> str:
+        """A digest of what is sealed: another once an iteration is added, dropped or altered.
+
+        Raises DataError as `read` does, but not for a damaged file.
+        """
+        manifests = [self._manifest(iteration) for iteration in self.iterations()]
+        return xxhash.xxh3_128_hexdigest(json.dumps(manifests, sort_keys=True).encode())
+
     def read(self, iteration: int) -> list[Rollout]:
         """All rollouts of a sealed iteration, data rank by data rank.
 

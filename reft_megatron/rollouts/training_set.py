@@ -128,6 +128,10 @@ class TrainingSet:
         row = int(self._rows[index])
         return np.concatenate([self._store.row(name, row) for name in ("prompt_ids", "token_ids")])
 
+    def prompt(self, index: int) -> NDArray[np.int32]:
+        """The prompt of a sequence, 1-D."""
+        return self._store.row("prompt_ids", int(self._rows[index]))
+
     def _fields_held(self, mesh: Mesh) -> list[str]:
         names = ["weights"] if self.labels is None else ["weights", "labels"]
         return [name for name in names if field(name).place.here(mesh)]

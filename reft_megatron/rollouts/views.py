@@ -22,7 +22,7 @@ from reft_megatron.rollouts.store import TokenStore
 from reft_megatron.rollouts.training_set import TrainingSet
 from reft_megatron.types import Reason
 
-__all__ = ["Source", "correct", "labelled", "normalised"]
+__all__ = ["Source", "correct", "every", "labelled", "normalised"]
 
 Source = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
 """Some columns of the ledger, all rows, the same ones in the same order at every call."""
@@ -81,7 +81,7 @@ def labelled(
     With `unique` one of each `normalised` text of a problem. Raises DataError if all are right or
     all are wrong, from which nothing can be learnt.
     """
-    index = _Index(source, only_right=False, salt=0)
+    index = _Index(source, only_right=False)
     left_out = index.drop_repeated()
     if unique:
         left_out |= index.drop_same_text()
@@ -94,6 +94,14 @@ def labelled(
     return index.load(left_out, labelled=True, memory_mb=memory_mb, folder=folder)
 
 
+def every(
+    source: Source, *, memory_mb: float = 256, folder: str | Path | None = None
+) -> TrainingSet:
+    """Every rollout with its label, in the order of the source: what a reranker scores."""
+    index = _Index(source, only_right=False)
+    return index.load({}, labelled=True, ordered=False, memory_mb=memory_mb, folder=folder)
+
+
 def normalised(text: str) -> str:
     """A completion without blank lines and trailing blanks: what makes two of them the same."""
     lines = (line.rstrip() for line in text.strip().splitlines())
@@ -103,7 +111,7 @@ def normalised(text: str) -> str:
 class _Index:
     """Ids, verdicts and hashes of texts of a source's rows."""
 
-    def __init__(self, source: Source, *, only_right: bool, salt: int) -> None:
+    def __init__(self, source: Source, *, only_right: bool, salt: int = 0) -> None:
         self._source, self._salt = source, salt
         self._problems: dict[str, int] = {}
         self.rows = 0
@@ -137,10 +145,11 @@ class _Index:
         left_out: dict[str, int],
         *,
         labelled: bool,
+        ordered: bool = True,
         memory_mb: float,
         folder: str | Path | None,
     ) -> TrainingSet:
-        """Read the tokens of the entries, and put the entries in order of problem and age."""
+        """Read the tokens of the entries, `ordered` by problem and age or as they come."""
         entries = self.entries[np.argsort(self.entries["row"])]
         wanted = np.zeros(self.rows, np.bool_)
         wanted[entries["row"]] = True
@@ -156,7 +165,7 @@ class _Index:
         rank[[self._problems[name] for name in names]] = np.arange(len(names))
         problems = rank[entries["problem"]]
         keys = (entries["seed"], entries["sample"], entries["version"], problems)
-        order = np.lexsort(keys)
+        order = np.lexsort(keys) if ordered else np.arange(len(entries))
         return TrainingSet(
             store,
             rows=order,

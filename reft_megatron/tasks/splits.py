@@ -12,12 +12,17 @@ from collections.abc import Sequence
 
 from reft_megatron.types import Problem
 
-__all__ = ["carve_dev", "shuffled"]
+__all__ = ["carve_dev", "place", "shuffled"]
+
+
+def place(problem_id: str) -> bytes:
+    """What problems are sorted by: the SHA-256 of their ids."""
+    return hashlib.sha256(problem_id.encode()).digest()
 
 
 def shuffled(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """`problems` in the order of the SHA-256 of their ids: fixed, whatever the file's order."""
-    return tuple(sorted(problems, key=lambda p: hashlib.sha256(p.id.encode()).digest()))
+    """`problems` in the order of their `place`: fixed, whatever the file's order."""
+    return tuple(sorted(problems, key=lambda problem: place(problem.id)))
 
 
 def carve_dev(

@@ -270,3 +270,19 @@ def test_a_folder_that_cannot_be_made_is_the_same_error(tmp_path: Path):
         f"cannot write {_folder(tmp_path, 1)}: Not a directory. What was written before is whole. "
         "Free the disk or choose another folder, then resume."
     )
+
+
+def test_the_fingerprint_is_of_what_is_sealed(ledger: Ledger, tmp_path: Path):
+    seen = [ledger.fingerprint()]
+    assert Ledger(tmp_path / "ledger").fingerprint() == seen[0], "whoever reads it"
+    ledger.append(3, 0, [_rollout(5)])
+    assert ledger.fingerprint() == seen[0], "what is not sealed does not count"
+    ledger.seal(3, data_size=2)
+    seen.append(ledger.fingerprint())
+    ledger.drop_from(3)
+    assert ledger.fingerprint() == seen[0]
+    ledger.append(3, 0, [_rollout(6)])
+    ledger.append(3, 1, [_rollout(2)])
+    ledger.seal(3, data_size=2)
+    seen.append(ledger.fingerprint())
+    assert len({*seen, Ledger(tmp_path / "none").fingerprint()}) == 4

@@ -17,7 +17,7 @@ from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.rollouts.schema import to_table
 from reft_megatron.rollouts.training_set import TrainingSet
-from reft_megatron.rollouts.views import Source, correct, labelled, normalised
+from reft_megatron.rollouts.views import Source, correct, every, labelled, normalised
 from reft_megatron.types import Reason, Rollout, Verdict
 from tests.rollouts.scene import make_rollout
 
@@ -106,6 +106,19 @@ def test_labels_go_with_every_rollout():
         assert chosen.left_out == {"recorded twice": 5}
     with labelled(_source(twice), unique=True) as chosen:
         assert _held(chosen) == _wanted(_unique(ROLLOUTS))
+
+
+def test_all_of_them_in_the_order_of_the_source():
+    """Whatever is said twice, recorded twice, or of one label alone."""
+    mixed = [*ROLLOUTS[::-3], *ROLLOUTS[:5], *ROLLOUTS[:5]]
+    wrong = [make_rollout(number, 0, verdict=WRONG) for number in (4, 1, 3)]
+    for rollouts in (mixed, wrong, []):
+        with every(_source(rollouts), memory_mb=0) as chosen:
+            assert _held(chosen) == [(r.completion.problem_id, _tokens(r)) for r in rollouts]
+            assert chosen.labels is not None
+            assert chosen.labels.tolist() == [r.verdict.correct for r in rollouts]
+            prompts = [chosen.prompt(i).tolist() for i in range(len(chosen))]
+            assert prompts == [r.completion.prompt_ids.tolist() for r in rollouts]
 
 
 @settings(max_examples=50, deadline=None)
