@@ -23,8 +23,10 @@ SETTINGS = (
     "checkpoint.every=1",
     "checkpoint.keep_last=99",
 )
-MANY = (*SETTINGS, "ppo.batch_size=32", "ppo.samples_per_problem=8", "ppo.iterations=2")
+MANY = (*SETTINGS, "ppo.batch_size=32", "ppo.samples_per_problem=8", "ppo.iterations=1")
 """So many rollouts that the journal is written while others are generated."""
+KILLS = int(os.environ.get("REFT_KILLS", "4"))
+"""Ten say no more than four, and take a minute."""
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +133,7 @@ def test_a_killed_generation_goes_on_with_its_journal(launch: Launcher, settings
     resumed = launch(1, "ppo", "many-killed", *MANY, *settings)
     assert f"dropped {torn}: it is torn or altered" in resumed.out[0].replace("\n", "")
     assert "iteration 1 goes on with" in resumed.out[0]
-    for iteration in (1, 2):
-        assert rollouts(resumed, iteration) == rollouts(whole, iteration)
+    assert rollouts(resumed, 1) == rollouts(whole, 1)
     assert not (resumed.folder / "journal").exists()
 
 
@@ -145,14 +146,14 @@ def rollouts(run: Run, iteration: int) -> dict[tuple[str, int], list[int]]:
     }
 
 
-def test_ten_kills_at_random_moments_change_nothing(launch: Launcher, settings: tuple[str, ...]):
-    asked = (*SETTINGS, *settings, "ppo.iterations=24", "checkpoint.every=3")
+def test_kills_at_random_moments_change_nothing(launch: Launcher, settings: tuple[str, ...]):
+    asked = (*SETTINGS, *settings, f"ppo.iterations={2 * KILLS + 4}", "checkpoint.every=3")
     whole = launch(1, "ppo", "undisturbed", *asked)
     moments = random.Random(5)
     killed = []
-    for number in range(11):
+    for number in range(KILLS + 1):
         run = launch.start(1, "ppo", "disturbed", *asked)
-        if number == 10:
+        if number == KILLS:
             run.wait()
             break
         before = run.step
@@ -165,12 +166,12 @@ def test_ten_kills_at_random_moments_change_nothing(launch: Launcher, settings: 
         killed.append(run.step)
     assert run.codes == [0]
     print(f"\nkilled in or after iterations {killed}")
-    assert len(set(killed)) > 3
-    assert max(killed) < 24, "each kill must meet a run that is at work"
+    assert len(set(killed)) > 2
+    assert max(killed) < 2 * KILLS + 4, "each kill must meet a run that is at work"
     assert run.content("metrics.jsonl") == whole.content("metrics.jsonl")
     assert run.content("ledger/**/*") == whole.content("ledger/**/*")
     assert run.summary == whole.summary
-    assert differences(run, whole, 24) == []
+    assert differences(run, whole, 2 * KILLS + 4) == []
 
 
 def test_a_rank_that_dies_is_named_by_the_others(launch: Launcher, settings: tuple[str, ...]):

@@ -103,7 +103,7 @@ def test_bad_input_is_one_message(ranks, root: Path, tmp_path: Path):
     (tmp_path / "empty.txt").write_text("\n")
     cases = {
         ("--hf", "/nowhere"): "/nowhere",
-        ("--hf", model, "--checkpoint", "/nowhere"): "/nowhere says nothing of its model",
+        ("--hf", model, "--checkpoint", "/nowhere"): "there is no checkpoint /nowhere, ",
         ("--hf", model, "--prompts", "/nowhere"): "cannot read the prompts /nowhere: ",
         ("--hf", model, "--prompts", str(tmp_path / "empty.txt")): "no prompt was given",
         ("--hf", model, "parallel.tensor=3"): "must divide the number of processes, which is 1",

@@ -24,8 +24,8 @@ __all__ = [
 _KEPT_INSIDE = {"gelu": 2, "relu": 1, "swiglu": 5}
 """Tensors as wide as the feed-forward block that its activation keeps, by its name."""
 
-_SAMPLER = 40
-"""Bytes for each logit that is drawn from: logits and the 64-bit words of the noise."""
+_SAMPLER = 12
+"""Bytes for each logit that is drawn from: itself, by temperature, and its exponential, fp32."""
 
 
 def hidden_bytes(case: Case) -> int:
