@@ -26,7 +26,9 @@ RECIPES = {
     "pretrain": "make a base model for the shipped arithmetic task",
     "sft": "supervised fine-tuning: the warm-up, or the baseline",
     "ppo": "ReFT: PPO against program-checked rewards",
-    "evaluate": "greedy top-1 and majority vote on a split",
+    "sample": "many judged completions of each problem of a split, into a ledger",
+    "rerank": "a reranker: tells right completions from wrong ones",
+    "evaluate": "greedy top-1, majority vote and pass@k on a split, with intervals",
 }
 COMMANDS = {
     "run-programs": "run the programs of a file, write down what each returns",

@@ -21,12 +21,12 @@ from typing import Any
 
 from reft_megatron.cli import main
 from reft_megatron.config import Config, load_config
-from reft_megatron.recipes import evaluate, ppo, pretrain, sft
+from reft_megatron.recipes import evaluate, ppo, pretrain, rerank, sample, sft
 from reft_megatron.tasks import load_task
-from reft_megatron.tokenizer import load_tokenizer
+from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 from tests.ranks import Ranks
 
-RECIPES = (evaluate, ppo, pretrain, sft)
+RECIPES = (evaluate, ppo, pretrain, rerank, sample, sft)
 QUAD = ("parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true")
 """TP2 x PP2, for a world of 4."""
 INDICES = ("weights/.metadata", "optimizer/.metadata")
@@ -95,10 +95,13 @@ class Launcher:
         """The settings that all runs share."""
         return load_config(None, self.base)
 
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that all runs share."""
+        return load_tokenizer(self.config().tokenizer.path)
+
     def prompt_lengths(self, split: str) -> dict[str, int]:
         """Tokens of the prompt of each problem of a split."""
-        config = self.config()
-        task, tokenizer = load_task(config.task), load_tokenizer(config.tokenizer.path)
+        task, tokenizer = load_task(self.config().task), self.tokenizer()
         prompts = {problem.id: task.prompt_text(problem) for problem in task.problems(split)}
         return {name: len(tokenizer.encode(prompt)) for name, prompt in prompts.items()}
 

@@ -26,8 +26,10 @@ __all__ = [
     "ParallelConfig",
     "PpoConfig",
     "PretrainConfig",
+    "RerankConfig",
     "RewardConfig",
     "RunConfig",
+    "SampleConfig",
     "SftConfig",
     "TaskConfig",
     "TokenizerConfig",
@@ -298,13 +300,49 @@ class PpoConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class SampleConfig:
+    """Many completions of each problem, for self-training, reranking and votes."""
+
+    split: Literal["train", "dev", "test"] = "train"
+    """Which problems."""
+    samples_per_problem: Count = 100
+    """Completions per problem (paper 100)."""
+    batch_size: Count = 32
+    """Problems per block, over all data-parallel ranks; a block is an iteration of the ledger."""
+    max_problems: Zero = 0
+    """Only the first this many problems; 0 takes all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+class RerankConfig:
+    """A reranker, trained on recorded rollouts with their verdicts."""
+
+    ledger: str = ""
+    """Ledger of the rollouts."""
+    unique: bool = True
+    """Learn from one of each text of a problem."""
+    dev_size: Count = 200
+    """Problems of the ledger kept for selection, the first in a fixed order of ids."""
+    epochs: Count = 3
+    """Passes over the rollouts (paper 3)."""
+    batch_size: Count = 24
+    """Sequences per optimizer step, over all data-parallel ranks (the reference's 24)."""
+    evaluate_every: Zero = 1
+    """Epochs between evaluations on the dev part; 0 only at the end."""
+    select: Literal["auc", "loss"] = "auc"
+    """What the best checkpoint is best at there: telling right from wrong, or how surely."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
 class EvaluateConfig:
     """Evaluation."""
 
     split: Literal["train", "dev", "test"] = "test"
     """Which problems."""
     samples: Zero = 0
-    """Completions per problem for the majority vote; 0 only greedy top-1."""
+    """Completions per problem for vote@k and pass@k; 0 takes all of `ledger`, or none."""
+    ledger: str = ""
+    """Ledger of the recipe sample whose completions are counted in the place of new ones."""
     max_problems: Zero = 0
     """Evaluate only the first this many problems; 0 takes all."""
 
@@ -314,9 +352,9 @@ class CheckpointConfig:
     """Checkpoints."""
 
     every: Zero = 50
-    """PPO iterations or SFT epochs between checkpoints; 0 only at the end."""
+    """PPO iterations or epochs between checkpoints; 0 only at the end."""
     keep_last: Count = 2
-    """Recent checkpoints kept; the best by dev accuracy is always kept."""
+    """Recent checkpoints kept; the best on dev problems is always kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
@@ -349,6 +387,8 @@ class Config:
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
     sft: SftConfig = dataclasses.field(default_factory=SftConfig)
     ppo: PpoConfig = dataclasses.field(default_factory=PpoConfig)
+    sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+    rerank: RerankConfig = dataclasses.field(default_factory=RerankConfig)
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)

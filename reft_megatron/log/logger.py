@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
 from reft_megatron.config import Config, to_yaml
@@ -101,6 +102,23 @@ class RunLog:
             cells = [_cell(name, self._latest[name]) for name in names]
             if any(cells):
                 table.add_row(f"[bold]{group}[/bold]", "   ".join(filter(None, cells)))
+        self._console.print(table)
+
+    def show(
+        self, *, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str = ""
+    ) -> None:
+        """Print a table, of the fields of `log.page.Table`."""
+        table = Table(
+            title=title,
+            title_justify="left",
+            caption=note,
+            caption_justify="left",
+            box=box.HORIZONTALS,
+        )
+        for number, name in enumerate(header):
+            table.add_column(name, justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*map(Text, row))
         self._console.print(table)
 
     def say(self, text: str) -> None:

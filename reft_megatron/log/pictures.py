@@ -83,6 +83,16 @@ PICTURES: tuple[Picture, ...] = (
         ),
     ),
     Picture(
+        key="reranker",
+        title="Reranker",
+        caption="How well a reranker tells right completions of problems that it is not trained on "
+        "from wrong ones: 0.5 is guessing, 1 is perfect.",
+        panels=(
+            _alone("eval/dev_auc", "Area under the curve on dev"),
+            _alone("eval/dev_loss", "Cross-entropy on dev"),
+        ),
+    ),
+    Picture(
         key="verdicts",
         title="Verdicts",
         caption="Why completions got their reward; each height is a share of the iteration's "

@@ -11,6 +11,7 @@ if it was sampled by this version of the policy with this seed: then it is what 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from reft_megatron.config import RolloutsConfig
@@ -24,7 +25,7 @@ from reft_megatron.rollouts.journal import Journal
 from reft_megatron.rollouts.ledger import Ledger, Origin
 from reft_megatron.types import Problem, Rollout
 
-__all__ = ["Collection"]
+__all__ = ["Collection", "ledger_at"]
 
 
 class Collection:
@@ -37,16 +38,18 @@ class Collection:
         """
         settings = session.config.rollouts
         _check(settings)
-        task = session.task
-        origin = Origin(task=f"{task.name} ({task.form})", tokenizer=session.tokenizer.fingerprint)
-        self._session, self._first = session, first
-        self._ledger = Ledger(settings.record or session.folder / "ledger", origin=origin)
-        self._replay = Ledger(settings.replay, origin=origin) if settings.replay else None
+        self._session = session
+        self._ledger = ledger_at(session)
+        self._replay = ledger_at(session, settings.replay) if settings.replay else None
         if self._replay is not None:
             _check_replay(self._replay, settings.replay, range(first, last + 1))
         with session.mesh.world.together():
             if session.mesh.main:
                 self._tidy(first)
+        held = session.mesh.world.broadcast_object(self._ledger.iterations())
+        self._next = next(n for n in itertools.count(first) if n not in held)
+        if session.mesh.main and self._next > last:
+            self._journal(iteration=last, seed=0, version=0).remove()
 
     def collect(
         self,
@@ -75,8 +78,8 @@ class Collection:
             with mesh.world.together():
                 if mesh.main:
                     self._ledger.seal(iteration, data_size=mesh.data.size)
-        if mesh.main:
-            self._journal(iteration=iteration, seed=0, version=0).remove()
+            if mesh.main:
+                self._journal(iteration=iteration, seed=0, version=0).remove()
 
     def _tidy(self, first: int) -> None:
         """Drop what an earlier start tore, and all of it unless this run continues."""
@@ -119,7 +122,7 @@ class Collection:
     def _recover(self, journal: Journal, iteration: int) -> list[Rollout]:
         """What an interrupted start of this iteration left, on every rank."""
         session = self._session
-        if iteration != self._first:
+        if iteration != self._next:
             return []
         recovered = session.mesh.world.broadcast_object(
             journal.recover() if session.mesh.main else None
@@ -159,6 +162,14 @@ class Collection:
             policy_version=version,
             data_rank=session.mesh.data.rank,
         )
+
+
+def ledger_at(session: Session, folder: str = "") -> Ledger:
+    """The ledger in `folder`, or the one that the run records; of its task and tokenizer alone."""
+    task = session.task
+    origin = Origin(task=f"{task.name} ({task.form})", tokenizer=session.tokenizer.fingerprint)
+    own = session.config.rollouts.record or session.folder / "ledger"
+    return Ledger(folder or own, origin=origin)
 
 
 def _check(settings: RolloutsConfig) -> None:

@@ -6,9 +6,15 @@ so a resumed run with another learning rate, seed or checkpoint to start from is
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from pathlib import Path
 from typing import Any
 
-__all__ = ["changed_settings"]
+from reft_megatron.config import Config, load_config
+from reft_megatron.errors import ConfigError
+
+__all__ = ["changed_settings", "changed_since"]
 
 _MAY_CHANGE = (
     *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
@@ -35,3 +41,14 @@ def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         and key in asked.get(section, {})
         and values[key] != asked[section][key]
     ]
+
+
+def changed_since(folder: Path, config: Config) -> list[str] | None:
+    """`changed_settings` since the last start of a run in `folder`; None if there was none."""
+    path = folder / "config.yaml"
+    if path.exists():
+        # What an older version wrote may not load; then it is no start of this run.
+        with contextlib.suppress(ConfigError):
+            saved = dataclasses.asdict(load_config(path))
+            return changed_settings(saved, dataclasses.asdict(config))
+    return None

@@ -1,76 +1,116 @@
-"""Evaluate: greedy top-1, and the majority vote over samples.
+"""Evaluate: greedy top-1, and of many samples the majority vote and pass@k.
 
 Top-1 is one greedy completion a problem, judged by the same program checker that rewards training.
-Vote@k samples k completions a problem at the training temperature and takes the most frequent
-answer (paper section 4.3); a completion without an answer has no vote, ties go to the answer seen
-first. Both are accuracies over all problems: a prompt too long to ask counts as wrong, and so does
-a completion that could not be judged.
+Vote@k takes the most frequent answer of k samples (paper section 4.3): a completion without an
+answer has no vote, answers within 0.01 are one, ties go to the answer seen first. pass@k is how
+likely k samples hold a right one. The samples are drawn here at the training temperature, or are
+those that the recipe `sample` left in a ledger; k is 1, 2, 4, ... up to their number.
 
-Leaves `completions.jsonl` (each problem with its completion, verdict and reward) and `summary.json`
-in the run's folder. The test split is for this recipe; nothing is ever selected on it.
+All are means over all problems, with 95 % intervals by the bootstrap over problems: a prompt too
+long to ask counts as wrong, and so does a completion that could not be judged. Whether one method
+is better than another is for `rewards.statistics.paired_bootstrap` to say, on their outcomes.
+
+Leaves `completions.jsonl` (each problem with its completion, verdict and reward), `outcomes.json`
+(each figure's outcome of each problem) and `summary.json` in the run's folder. The test split is
+for this recipe; nothing is ever selected on it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reft_megatron.config import Config
+import numpy as np
+
+from reft_megatron.config import Config, EvaluateConfig, SampleConfig
 from reft_megatron.errors import DataError
 from reft_megatron.files import write_whole
+from reft_megatron.log.page import Table
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
+from reft_megatron.recipes.ballots import Ballots, curves, sampled_ballots, stored_ballots
+from reft_megatron.recipes.collection import ledger_at
 from reft_megatron.recipes.session import Session
-from reft_megatron.rewards import majority
-from reft_megatron.types import Problem, Rollout, Verdict
+from reft_megatron.rewards.statistics import Estimate, Outcomes, bootstrap
+from reft_megatron.types import Problem, Rollout
 
-__all__ = ["run", "top1"]
+__all__ = ["problems_of", "run", "top1"]
 
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluate the weights of `model.load` or `model.hf` on a split and return the summary."""
     with Session(config, "evaluate") as session:
-        split, samples = config.evaluate.split, config.evaluate.samples
-        problems = _problems(session)
+        settings = config.evaluate
+        problems = problems_of(session, settings)
+        ballots = _stored(session, problems) if settings.ledger else None
         policy = session.build(total_steps=None)
         session.start_untrained(policy)
         greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
+        if ballots is None and settings.samples:
+            ballots = _sampled(session, policy, problems)
+        outcomes = {"top-1": _outcomes(greedy, problems)} | (curves(ballots) if ballots else {})
+        figures = bootstrap(outcomes)
         summary: dict[str, Any] = {
-            "split": split,
+            "split": settings.split,
             "num_problems": len(problems),
-            "top1": _accuracy(greedy, problems),
+            "top1": figures["top-1"].value,
             "checkpoint": session.origin,
         }
-        metrics = {f"eval/{split}_accuracy": summary["top1"]}
-        if samples:
-            sampling = session.answerer.sampling(config.run.seed)
-            sampled = _ask(session, policy, problems, samples=samples, sampling=sampling)
-            summary["samples"] = samples
-            summary["vote"] = metrics["eval/vote_accuracy"] = _vote(sampled, problems)
+        metrics = {f"eval/{settings.split}_accuracy": summary["top1"]}
+        if ballots:
+            summary["samples"] = samples = len(ballots[0])
+            summary["vote"] = metrics["eval/vote_accuracy"] = figures[f"vote@{samples}"].value
+        summary["figures"] = {name: dataclasses.asdict(f) for name, f in figures.items()}
         session.log.record(0, {**metrics, **session.log.timings()})
         if session.mesh.main:
             _write_completions(session.folder / "completions.jsonl", problems, greedy)
-        return session.finish(summary)
+            _write_outcomes(session.folder / "outcomes.json", problems, outcomes)
+        return session.finish(summary, tables=[_table(summary, figures)])
 
 
 def top1(session: Session, policy: Policy, problems: Sequence[Problem]) -> float:
     """Share of `problems` whose greedy completion is right; every rank calls and learns it."""
     greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
-    return _accuracy(greedy, problems)
+    return float(_outcomes(greedy, problems).mean())
 
 
-def _problems(session: Session) -> Sequence[Problem]:
-    settings = session.config.evaluate
-    problems = session.task.problems(settings.split)
+def problems_of(session: Session, settings: EvaluateConfig | SampleConfig) -> Sequence[Problem]:
+    """The problems that a recipe which trains nothing is about; DataError if there are none."""
+    split, problems = settings.split, session.task.problems(settings.split)
     if not problems:
         raise DataError(
-            f"task {session.task.name} has no {settings.split} problems to evaluate on: raise "
-            f"task.{settings.split}_size, or choose another evaluate.split."
+            f"task {session.task.name} has no {split} problems to {session.recipe} on: raise "
+            f"task.{split}_size, or choose another {session.recipe}.split."
         )
     return problems[: settings.max_problems or None]
+
+
+def _stored(session: Session, problems: Sequence[Problem]) -> Ballots:
+    """Ballots of `evaluate.ledger`, read by one rank for all."""
+    config, world = session.config, session.mesh.world
+    asked = {problem.id for problem in session.answerer.fitting(problems)}
+    ballots: Ballots | None = None
+    with world.together():
+        if session.mesh.main:
+            ballots = stored_ballots(
+                ledger_at(session, config.evaluate.ledger),
+                problems,
+                asked=asked,
+                samples=config.evaluate.samples,
+                max_missing=config.rewards.max_fault_fraction,
+            )
+    return world.broadcast_object(ballots)
+
+
+def _sampled(session: Session, policy: Policy, problems: Sequence[Problem]) -> Ballots:
+    """Ballots of completions drawn now."""
+    samples = session.config.evaluate.samples
+    sampling = session.answerer.sampling(session.config.run.seed)
+    rollouts = _ask(session, policy, problems, samples=samples, sampling=sampling)
+    return sampled_ballots(rollouts, problems, samples=samples)
 
 
 def _ask(
@@ -94,20 +134,31 @@ def _ask(
     return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))
 
 
-def _vote(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> float:
-    """Share of problems whose majority answer is right."""
-    verdicts: dict[str, list[Verdict]] = defaultdict(list)
-    for rollout in rollouts:
-        verdicts[rollout.completion.problem_id].append(rollout.verdict)
-    right = 0
-    for votes in verdicts.values():
-        winner = majority([verdict.value for verdict in votes])
-        right += winner is not None and votes[winner].correct
-    return right / len(problems)
+def _outcomes(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> Outcomes:
+    """Whether each problem was answered right, of one rollout a problem at most, [N] bool."""
+    right = {rollout.completion.problem_id for rollout in rollouts if rollout.verdict.correct}
+    return np.array([problem.id in right for problem in problems])
 
 
-def _accuracy(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> float:
-    return sum(rollout.verdict.correct for rollout in rollouts) / len(problems)
+def _table(summary: Mapping[str, Any], figures: Mapping[str, Estimate]) -> Table:
+    rows = [(name, f"{f.value:.1%}", f"{f.low:.1%} to {f.high:.1%}") for name, f in figures.items()]
+    return Table(
+        title=f"Accuracy on {summary['num_problems']} {summary['split']} problems",
+        header=("", "right", "95% interval"),
+        rows=rows,
+        note="Top-1 is greedy, votes are over the first k samples, pass@k is estimated from all. "
+        "Intervals are those of drawing the problems anew.",
+    )
+
+
+def _write_outcomes(
+    path: Path, problems: Sequence[Problem], outcomes: Mapping[str, Outcomes]
+) -> None:
+    """The figures' outcomes in 0..1, one array each, in the order of `problems`."""
+    content: dict[str, Any] = {"problems": [problem.id for problem in problems]}
+    for name, array in outcomes.items():
+        content[name] = np.asarray(array, np.float64).tolist()
+    write_whole(path, json.dumps(content) + "\n")
 
 
 def _write_completions(

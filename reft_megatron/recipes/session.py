@@ -7,7 +7,6 @@ end of a run: summary and report.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -21,10 +20,11 @@ from typing import Any, Self
 
 import torch
 
-from reft_megatron.config import Config, load_config, to_yaml
+from reft_megatron.config import Config, to_yaml
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
+from reft_megatron.log.page import Table
 from reft_megatron.log.report import write_run_report
 from reft_megatron.policy import (
     Policy,
@@ -37,7 +37,7 @@ from reft_megatron.policy import (
 from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
-from reft_megatron.recipes.continuation import changed_settings
+from reft_megatron.recipes.continuation import changed_settings, changed_since
 from reft_megatron.recipes.keeper import CheckpointKeeper
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
@@ -49,6 +49,8 @@ _HEADS: Mapping[str, str] = {
     "sft": "value",
     "ppo": "value",
     "evaluate": "value",
+    "sample": "value",
+    "rerank": "rerank",
 }
 """The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
 
@@ -87,7 +89,7 @@ class Session:
         self.skipped = 0
         """Optimizer steps skipped so far."""
         self.best: float | None = None
-        """Best dev accuracy so far; None before the first evaluation."""
+        """Best score on dev problems so far; None before the first evaluation."""
         self.best_step = 0
         """Step of the checkpoint that reached it; 0 before the first evaluation."""
         self.continues = False
@@ -201,14 +203,15 @@ class Session:
                 f"{self.folder} holds the checkpoints of a training run, which {self.recipe} "
                 "would mix with its own results. Choose another run.name."
             )
+        self.continues = self._started_alike()
         self._load_weights(policy)
         self._open(policy, first=0, state=self.origin or "random weights")
 
-    def is_best(self, accuracy: float, step: int) -> bool:
-        """True, and remembered, if `accuracy` on the dev split at `step` beats all before."""
-        if self.best is not None and accuracy <= self.best:
+    def is_best(self, score: float, step: int) -> bool:
+        """True, and remembered, if `score` on dev problems at `step` beats all before."""
+        if self.best is not None and score <= self.best:
             return False
-        self.best, self.best_step = accuracy, step
+        self.best, self.best_step = score, step
         return True
 
     def save(self, policy: Policy, step: int) -> None:
@@ -287,13 +290,18 @@ class Session:
         self.log.say(f"stopped by SIGTERM after step {step}; run the same command to go on")
         return {"interrupted_at": step}
 
-    def finish(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Write the report and, last, `summary.json`, the mark of a finished run."""
+    def finish(self, summary: dict[str, Any], *, tables: Sequence[Table] = ()) -> dict[str, Any]:
+        """Write the report and, last, `summary.json`, the mark of a finished run.
+
+        `tables` show, on the terminal and in the report, what the summary holds in objects.
+        """
         if self.mesh.main:
-            text = json.dumps(summary, indent=1)
-            report = write_run_report(self.folder, to_yaml(self.config))
-            write_whole(self.folder / "summary.json", text + "\n")
-            self.log.say(f"summary: {text}\nreport: {report}")
+            report = write_run_report(self.folder, to_yaml(self.config), tables)
+            write_whole(self.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+            for table in tables:
+                self.log.show(**dataclasses.asdict(table))
+            plain = {key: value for key, value in summary.items() if not isinstance(value, dict)}
+            self.log.say(f"summary: {json.dumps(plain, indent=1)}\nreport: {report}")
         self.mesh.world.barrier()
         return summary
 
@@ -329,13 +337,8 @@ class Session:
 
     def _started_alike(self) -> bool:
         """True if the folder holds a start of this run that was interrupted before it saved."""
-        path = self.folder / "config.yaml"
-        alike = False
-        if self.mesh.main and self.config.run.resume and path.exists():
-            # What an older version wrote may not load; then it is no start of this run.
-            with contextlib.suppress(ConfigError):
-                saved = dataclasses.asdict(load_config(path))
-                alike = not changed_settings(saved, dataclasses.asdict(self.config))
+        alike = self.mesh.main and self.config.run.resume
+        alike = alike and changed_since(self.folder, self.config) == []
         return self.mesh.world.broadcast_object(alike)
 
     def _load_weights(self, policy: Policy) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from reft_megatron.errors import DataError
 
-__all__ = ["Estimate", "bootstrap", "doublings", "paired_bootstrap", "pass_at"]
+__all__ = ["Estimate", "Outcomes", "bootstrap", "doublings", "paired_bootstrap", "pass_at"]
 
 _RESAMPLES = 10_000
 _TAILS = (0.025, 0.975)
@@ -26,6 +26,7 @@ _AT_ONCE = 2_000_000
 """Draws held at once."""
 
 Outcomes = NDArray[np.floating] | NDArray[np.bool_]
+"""[N], what became of each problem: right or wrong, or a chance in 0..1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,7 +204,6 @@ def test_the_text_changes_with_any_setting() -> None:
         "model.head": "rerank",
         "model.precision": "bf16",
         "model.recompute": "full",
-        "model.reference_waits": "host",
         "ppo.truncated_reward": "zero",
         "sample.split": "test",
         "rerank.select": "loss",

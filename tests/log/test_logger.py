@@ -119,6 +119,22 @@ def test_the_table_shows_what_was_last_recorded(
     ]
 
 
+def test_a_table_of_the_report_is_shown_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    rows = [("top-1", "[41.2%]"), ("vote@16", "7.0%")]
+    with RunLog(tmp_path, quiet(), main=True) as log:
+        log.show(title="Accuracy", header=("", "right"), rows=rows, note="Of few.")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line.isascii()] == [
+        "Accuracy",
+        "right",
+        "top-1     [41.2%]",
+        "vote@16      7.0%",
+        "Of few.",
+    ]
+
+
 def test_what_is_said_is_printed_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     text = "[bold]not markup[/bold] " + 30 * "long " + "line"
     with RunLog(tmp_path, quiet(), main=True) as log:

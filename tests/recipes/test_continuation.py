@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
-from reft_megatron.config import load_config
-from reft_megatron.recipes.continuation import changed_settings
+from reft_megatron.config import load_config, to_yaml
+from reft_megatron.recipes.continuation import changed_settings, changed_since
 
 
 def test_what_a_run_may_change_on_its_way() -> None:
@@ -22,3 +23,14 @@ def test_what_a_run_may_change_on_its_way() -> None:
     del saved["optimizer"]["lr"], saved["generate"]
     changed = changed_settings(saved, dataclasses.asdict(load_config(None, fixed)))
     assert changed == ["run.seed: 0 -> 3"], "an older run lacks newer settings"
+
+
+def test_what_changed_since_the_last_start(tmp_path: Path) -> None:
+    config = load_config(None, ["run.seed=3"])
+    assert changed_since(tmp_path, config) is None
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(config))
+    assert changed_since(tmp_path, config) == []
+    assert changed_since(tmp_path, load_config(None)) == ["run.seed: 3 -> 0"]
+    path.write_text("ppo: {of_another_version: 3}\n")
+    assert changed_since(tmp_path, config) is None

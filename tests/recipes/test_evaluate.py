@@ -1,4 +1,4 @@
-"""Evaluation: accuracy and vote against slow references, and a whole run of it."""
+"""Evaluation: a whole run of it; its votes against slow references: test_ballots."""
 
 from __future__ import annotations
 
@@ -8,60 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.huggingface import to_huggingface
-from reft_megatron.recipes.evaluate import _accuracy, _vote
-from reft_megatron.types import Completion, Problem, Reason, Rollout, Verdict
 from tests.launch import Launcher, Run
 
 UNASKED = "not asked or not judged"
 METRICS = {"dev_accuracy": "top1", "vote_accuracy": "vote"}
 CHECKED = ("evaluate.split=dev", "evaluate.samples=3")
-
-
-def make_rollout(problem_id: str, sample: int, value: float | None, gold: float) -> Rollout:
-    reason = Reason.CORRECT if value == gold else Reason.WRONG_VALUE
-    return Rollout(
-        completion=Completion(
-            problem_id=problem_id,
-            sample=sample,
-            prompt_ids=np.zeros(1, np.int32),
-            token_ids=np.zeros(1, np.int32),
-            logprobs=np.zeros(1, np.float32),
-            finished=True,
-        ),
-        text="",
-        verdict=Verdict(reason=Reason.NO_SOLUTION if value is None else reason, value=value),
-        reward=0.0,
-        policy_version=0,
-        seed=0,
-    )
-
-
-VALUES = st.lists(st.sampled_from([None, 1.0, 2.0, 3.0]), max_size=6)
-
-
-@settings(deadline=None)  # a shared machine may stall
-@given(answers=st.lists(VALUES, min_size=1, max_size=6))
-def test_vote_is_what_counting_gives(answers: list[list[float | None]]) -> None:
-    """Problem i has the gold answer 1; `answers[i]` are its samples, maybe none."""
-    problems = [Problem(id=f"p_{i}", question="", answer="1") for i in range(len(answers))]
-    rollouts = [
-        make_rollout(f"p_{i}", sample, value, gold=1.0)
-        for i, values in enumerate(answers)
-        for sample, value in enumerate(values)
-    ]
-    right = 0
-    for values in answers:
-        votes = [value for value in values if value is not None]
-        winner = max(votes, key=votes.count, default=None)  # the first of the most frequent
-        right += winner == 1.0
-    assert _vote(rollouts, problems) == right / len(answers)
-    flat = [value for values in answers for value in values]
-    assert _accuracy(rollouts, problems) == flat.count(1.0) / len(answers)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +32,31 @@ def test_top1_is_the_share_of_right_completions(checked: Run, warm: Run) -> None
     assert checked.summary["num_problems"] == len(rows) == 8
     assert checked.summary["top1"] == sum(right) / 8 == warm.summary["best_dev"] > 0
     assert right == [float(row["answer"]) == row["value"] for row in rows]
+    assert checked.summary["figures"]["top-1"]["value"] == checked.summary["top1"]
     recorded = {"step": 0} | {f"eval/{k}": checked.summary[v] for k, v in METRICS.items()}
     assert checked.metrics == [recorded]
+
+
+@pytest.mark.megatron
+def test_every_figure_is_told_with_its_interval_and_its_outcomes(checked: Run) -> None:
+    figures = checked.summary["figures"]
+    names = ["top-1", "vote@1", "vote@2", "vote@3", "pass@1", "pass@2", "pass@3"]
+    assert list(figures) == names
+    outcomes = json.loads((checked.folder / "outcomes.json").read_text())
+    assert list(outcomes) == ["problems", *names]
+    assert outcomes["problems"] == [row["id"] for row in completions(checked)]
+    for name, figure in figures.items():
+        assert figure["value"] == pytest.approx(np.mean(outcomes[name]))
+        assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+    assert figures["vote@3"]["value"] == checked.summary["vote"]
+    assert figures["pass@1"]["value"] <= figures["pass@2"]["value"] <= figures["pass@3"]["value"]
+    shown = "\n".join(checked.out[0].splitlines())
+    page = (checked.folder / "report.html").read_text()
+    assert "Accuracy on 8 dev problems" in shown
+    assert "<h2>Accuracy on 8 dev problems</h2>" in page
+    for name, figure in figures.items():
+        assert f"{figure['low']:.1%} to {figure['high']:.1%}" in shown
+        assert f"<td>{name}</td><td>{figure['value']:.1%}</td>" in page
 
 
 def completions(run: Run) -> list[dict[str, Any]]:

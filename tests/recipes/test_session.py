@@ -79,7 +79,8 @@ BAD = {
     "a head that the recipe cannot use": (
         ("model.head=rerank",),
         "ConfigError: sft has no use for model.head=rerank. Set model.head=value. (What each "
-        "recipe wants: pretrain value, sft value, ppo value, evaluate value.)",
+        "recipe wants: pretrain value, sft value, ppo value, evaluate value, sample value, rerank "
+        "rerank.)",
     ),
     "no folder to write": (
         ("run.dir=/dev/null",),

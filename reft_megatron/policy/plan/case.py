@@ -33,7 +33,9 @@ JOBS: Mapping[str, Job] = {
     "ppo": Job(scores=True),
     "sft": Job(),
     "pretrain": Job(),
+    "rerank": Job(),
     "evaluate": Job(trains=False),
+    "sample": Job(trains=False),
 }
 """The recipes that the planner knows."""
 
@@ -145,7 +147,9 @@ class Case:
             "ppo": self.config.ppo.batch_size * self.config.ppo.samples_per_problem,
             "sft": self.config.sft.batch_size,
             "pretrain": self.config.pretrain.batch_size,
+            "rerank": self.config.rerank.batch_size,
             "evaluate": self.config.generate.slots * self.data,
+            "sample": self.config.generate.slots * self.data,
         }
         return -(-batch[self.recipe] // self.data)
 
@@ -159,8 +163,10 @@ class Case:
         asked = {
             "ppo": self._share(config.ppo.batch_size * config.ppo.samples_per_problem),
             "evaluate": self._evaluated(),
+            "sample": self._share(config.sample.batch_size * config.sample.samples_per_problem),
         }
-        dev = 0 if self.recipe in ("pretrain", "evaluate") else self._share(config.task.dev_size)
+        selects = self.job.trains and self.recipe not in ("pretrain", "rerank")
+        dev = self._share(config.task.dev_size) if selects else 0
         return min(slots, max(asked.get(self.recipe, 0), dev))
 
     @property
@@ -201,7 +207,7 @@ class Case:
         known = [number for number in (settings.max_problems, split[settings.split]) if number]
         if not known:
             return self.config.generate.slots
-        return self._share(min(known) * max(1, settings.samples))
+        return self._share(min(known) * max(1, 0 if settings.ledger else settings.samples))
 
     def in_flight(self, stage: int) -> int:
         """Forward passes of one model chunk whose backward pass `stage` still waits for, at most.

@@ -25,7 +25,7 @@ KEPT_BACK = 0.05
 """Share of a GPU's memory left to CUDA, NCCL and fragmentation."""
 
 _FEW_SLOTS, _MOST_CHUNKS, _MOST_GPUS = 8, 4, 4096
-_LIGHTER = {"ppo": ("sft", "evaluate"), "sft": ("evaluate",), "pretrain": (), "evaluate": ()}
+_LIGHTER = {"ppo": ("sft", "evaluate"), "sft": ("evaluate",)}
 """Recipes that need less memory for the same model."""
 
 
@@ -117,7 +117,7 @@ def try_remedies(case: Case, gpu: Gpu, *, memory: float, recipes: bool = True) -
         together = _with(together, section, settings)
     if len(trials) > 1:
         trials.append(trial("all of these", together))
-    for recipe in _LIGHTER[case.recipe] if recipes else ():
+    for recipe in _LIGHTER.get(case.recipe, ()) if recipes else ():
         other = dataclasses.replace(case, recipe=recipe)
         trials.append(trial(f"the recipe {recipe}", other))
         if not trials[-1].found.fitting and other.rows > _FEW_SLOTS:

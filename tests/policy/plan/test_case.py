@@ -58,7 +58,10 @@ def test_sequences_are_as_long_as_the_model_and_a_micro_batch_allow():
         ("evaluate", ("task.test_size=7",), 4),
         ("evaluate", ("task.test_size=7", "evaluate.max_problems=3"), 2),
         ("evaluate", ("evaluate.max_problems=3", "evaluate.samples=5"), 8),
+        ("evaluate", ("evaluate.max_problems=3", "evaluate.samples=5", "evaluate.ledger=x"), 2),
         ("evaluate", ("evaluate.split=dev", "task.dev_size=5"), 3),
+        ("sample", (), 16),
+        ("sample", ("sample.batch_size=3", "sample.samples_per_problem=5"), 8),
     ],
 )
 def test_no_more_is_generated_at_once_than_is_asked_for(

@@ -1,0 +1,118 @@
+"""A reranker's scores: of every rollout in the ledger's order, the same at every layout."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from reft_megatron.config import load_config
+from reft_megatron.errors import CheckpointError, DataError, TrainingError
+from reft_megatron.policy import Policy
+from reft_megatron.recipes.collection import ledger_at
+from reft_megatron.recipes.reranker import open_reranker, probabilities, score_rollouts
+from reft_megatron.recipes.session import Session
+from reft_megatron.rollouts.batch import lay_out
+from reft_megatron.types import Rollout
+from tests.launch import Launcher
+from tests.ranks import Ranks
+from tests.recipes.scored_ledger import rollouts_of, write_ledger
+
+LAYOUTS = {
+    "alone": (1, ()),
+    "two data ranks": (2, ("optimizer.micro_batch_tokens=400",)),
+    "pipeline": (2, ("parallel.pipeline=2", "optimizer.packing=false")),
+}
+ONE_STEP = ("model.head=rerank", "rerank.epochs=1", "rerank.batch_size=192", "rerank.dev_size=8")
+
+
+def test_the_probability_is_the_softmax_of_two_classes() -> None:
+    scores = torch.tensor([[0.0, 0.0], [1.5, -0.5], [-40.0, 40.0], [900.0, -900.0]])
+    wanted = scores.double().softmax(dim=1)[:, 1].numpy()
+    found = probabilities((scores[:, 1] - scores[:, 0]).numpy())
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-16)
+
+
+def play_scores(arguments: tuple[str, ...], reranker: str, ledger: str) -> Any:
+    """Scores of a ledger beside a policy of its own, the same one by one, and two refusals."""
+    config = load_config(None, arguments)
+    with Session(config, "evaluate") as session:
+        policy = session.build(total_steps=None)
+        session.start_untrained(policy)
+        scorer = open_reranker(session, reranker)
+        source = ledger_at(session, ledger)
+        scores = score_rollouts(session, scorer, source.batches)
+        singles = None
+        if session.mesh.world.size == 1:
+            rollouts = [r for n in source.iterations() for r in source.read(n)]
+            singles = [_single(session, scorer, rollout) for rollout in rollouts]
+        said = [_refusal(session, scorer, source, tokens=30), _no_head(session)]
+        for chunk in scorer.chunks:
+            for name, parameter in chunk.named_parameters():
+                if "rerank_head" in name:
+                    parameter.data.fill_(torch.nan)
+        with pytest.raises(TrainingError) as caught:
+            score_rollouts(session, scorer, source.batches)
+        return scores, singles, [*said, str(caught.value)]
+
+
+def _single(session: Session, scorer: Policy, rollout: Rollout) -> float:
+    """Right minus wrong of one rollout, alone in its micro-batch."""
+    tokens = [*rollout.completion.prompt_ids, *rollout.completion.token_ids]
+    batch = lay_out(
+        [0], [len(tokens)], tokens=[tokens], fields={}, pad_id=0, packed=False,
+        device=session.mesh.device,
+    )  # fmt: skip
+    (row,) = scorer.classify([batch])
+    return (row[1] - row[0]).item()
+
+
+def _refusal(session: Session, scorer: Policy, source: Any, *, tokens: int) -> str:
+    whole = session.config
+    narrow = dataclasses.replace(whole.optimizer, micro_batch_tokens=tokens)
+    session.config = dataclasses.replace(whole, optimizer=narrow)
+    with pytest.raises(DataError) as caught:
+        score_rollouts(session, scorer, source.batches)
+    session.config = whole
+    return str(caught.value)
+
+
+def _no_head(session: Session) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        open_reranker(session, session.config.model.load)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def scene(launch: Launcher) -> tuple[tuple[str, ...], str, str]:
+    """Settings of an evaluation, a reranker, and a ledger."""
+    ledger = write_ledger(launch.folder / "to-score", launch, rollouts_of(launch))
+    policy = launch(1, "sft", "scored", "sft.epochs=1", "sft.batch_size=32")
+    best = policy.folder / "checkpoints" / "best"
+    run = launch(1, "rerank", "scorer", *ONE_STEP, f"rerank.ledger={ledger}")
+    arguments = (*launch.base, "run.name=scoring", f"model.load={best}")
+    return arguments, str(run.folder / "checkpoints" / "best"), ledger
+
+
+@pytest.mark.megatron
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_scores_alike(
+    ranks: Ranks, scene: tuple[tuple[str, ...], str, str], layout: str
+) -> None:
+    arguments, reranker, ledger = scene
+    ((alone, singles, _),) = ranks(1, play_scores, arguments, reranker, ledger)
+    world, settings = LAYOUTS[layout]
+    for scores, _, said in ranks(world, play_scores, (*arguments, *settings), reranker, ledger):
+        assert (scores.shape, scores.dtype) == ((240,), np.float32)
+        # Rounding of fp32: other shapes sum in other orders.
+        np.testing.assert_allclose(scores, singles, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-5)
+        assert said[0].startswith("a rollout of problem svamp_")
+        assert "it lacks rerank_head.weight" in said[1]
+        assert said[2].startswith(
+            "the reranker's scores of 240 of 240 rollouts are not finite, first one of problem "
+        )
+    assert np.ptp(alone) > 0.01, "the story needs scores that differ"
