@@ -99,6 +99,24 @@ def test_votes_over_a_ledger_are_those_over_new_samples(
     assert stored.content("outcomes.json") == fresh.content("outcomes.json")
 
 
+def test_a_prompt_too_long_is_counted_here_and_wrong_in_votes(
+    launch: Launcher, load: str, sampled: Run
+) -> None:
+    lengths = launch.prompt_lengths("dev")
+    few = f"generate.max_prompt_tokens={min(lengths.values())}"
+    fitting = {name for name, length in lengths.items() if length == min(lengths.values())}
+    run = launch(1, "sample", "sampled-short", load, *DEV, few)
+    wanted = tokens(sampled.folder / "ledger")
+    assert 0 < len(fitting) < 8
+    assert tokens(run.folder / "ledger") == {k: v for k, v in wanted.items() if k[0] in fitting}
+    assert (run.summary["num_problems"], run.summary["left_out"]) == (8, 8 - len(fitting))
+    assert (run.summary["rollouts"], run.summary["faults"]) == (3 * len(fitting), 0)
+    ledger = f"evaluate.ledger={run.folder / 'ledger'}"
+    voted = launch(1, "evaluate", "voted-short", load, "evaluate.split=dev", ledger, few)
+    right = run.summary["accuracy"] * run.summary["rollouts"]
+    assert voted.summary["figures"]["pass@1"]["value"] == pytest.approx(right / 24)
+
+
 def test_a_killed_run_leaves_what_an_undisturbed_one_does(launch: Launcher, load: str) -> None:
     whole = launch(1, "sample", "whole", load, *MANY)
     run = launch.start(1, "sample", "killed", load, *MANY)
