@@ -190,7 +190,7 @@ class GenerateConfig:
     prefill_tokens: Count = 512
     """Prompt tokens read in one step beside them; longer prompts take several steps."""
     unwatched_steps: Zero = 0
-    """Decode steps between looks at what they drew, without a pipeline; 0: 8 on a GPU, else 1."""
+    """Decode steps between looks at what they drew (multi-step decoding); 0: 8 on a GPU, else 1."""
     stop_at_solution: bool = True
     """End a program once its `solution()` has returned; `task.parity=reference` never does."""
 

@@ -25,23 +25,38 @@ __all__ = ["Cache", "Mixed", "Piece"]
 class Cache:
     """Keys and values of the layers of one model chunk, a row per sequence."""
 
-    def __init__(self, *, rows: int, positions: int, heads: int, size: int) -> None:
-        """Room for `rows` sequences of `positions` tokens, `heads` heads of `size` a layer."""
-        self._shape = (rows, heads, positions, size)
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(
+        self,
+        layers: Sequence[int],
+        *,
+        rows: int,
+        positions: int,
+        heads: int,
+        size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """Room in each of `layers`, by their numbers, for `rows` sequences of `positions` tokens.
 
-    def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """(keys, values), each [rows, G, positions, D], of layer `number`; made on first use."""
-        if number not in self._layers:
-            self._layers[number] = (like.new_zeros(self._shape), like.new_zeros(self._shape))
-        return self._layers[number]
+        A layer has `heads` key-value heads of `size`.
+        """
+        self.rows = rows
+        """Sequences there is room for."""
+        self._place = {number: place for place, number in enumerate(layers)}
+        # All layers in one tensor, so that a row is copied at once; zeros, since torch's own
+        # attention multiplies what it masks.
+        shape = (2, len(layers), rows, heads, positions, size)
+        self._stored = torch.zeros(shape, dtype=dtype, device=device)
+
+    def layer(self, number: int) -> tuple[Tensor, Tensor]:
+        """(keys, values), each [rows, G, positions, D], of layer `number`."""
+        keys, values = self._stored[:, self._place[number]]
+        return keys, values
 
     def copy(self, source: int, targets: Sequence[int], length: int) -> None:
         """Give the rows `targets` the first `length` positions of the row `source`."""
-        for pair in self._layers.values():
-            for stored in pair:
-                for target in targets:
-                    stored[target, :, :length] = stored[source, :, :length]
+        for target in targets:
+            self._stored[:, :, target, :, :length] = self._stored[:, :, source, :, :length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +95,7 @@ class Mixed:
     ) -> Tensor:
         """See Layout; S is T and B is 1. Nothing is dropped."""
         query, key, value = query[:, 0], key[:, 0], value[:, 0]
-        keys, values = self._cache.layer(part.layer, key)
+        keys, values = self._cache.layer(part.layer)
         append(keys, values, key=key, value=value, positions=self._positions, rows=self._rows)
         new = query[: self._decoding]
         out = [decode_attention(new, keys, values, lengths=self._lengths, window=part.window)]

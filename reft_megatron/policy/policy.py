@@ -21,7 +21,7 @@ from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import checkpoint
 from reft_megatron.policy.families import Architecture
-from reft_megatron.policy.generate import Generator, Limits, Over, Usage
+from reft_megatron.policy.generate import Generator, Limits, Stop, Usage
 from reft_megatron.policy.huggingface import HEAD_NAMES, load_folder
 from reft_megatron.policy.initialise import initialise
 from reft_megatron.policy.meta import describe
@@ -98,24 +98,16 @@ class Policy:
         prompts: Sequence[Prompt],
         *,
         sampling: Sampling,
-        over: Over = lambda problem_id, sample, tokens: False,
+        stop: Stop = lambda problem_id, sample, tokens: False,
         on_finish: Callable[[Completion], None] = lambda completion: None,
     ) -> list[Completion]:
         """Completions of `prompts`: those that fell to this replica, on every rank of it.
 
         See `Generator.run`; `usage` then says what it cost.
         """
-        settings = self._config.generate
-        limits = Limits(
-            max_new_tokens=settings.max_new_tokens,
-            slots=settings.slots,
-            prefill_tokens=settings.prefill_tokens,
-            # On a GPU each look makes the host wait for the device.
-            unwatched_steps=settings.unwatched_steps
-            or (8 if self.mesh.device.type == "cuda" else 1),
-        )
+        limits = Limits.of(self._config.generate, self.mesh.device)
         return self._generator.run(
-            prompts, sampling=sampling, limits=limits, over=over, on_finish=on_finish
+            prompts, sampling=sampling, limits=limits, stop=stop, on_finish=on_finish
         )
 
     @property

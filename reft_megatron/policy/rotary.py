@@ -8,6 +8,7 @@ Legend: S positions in a row, B rows, N heads, D head size.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -39,12 +40,18 @@ def frequencies(rope: Rope, size: int) -> Tensor:
     return (1 - share) * plain / rope.factor + share * plain
 
 
+@functools.cache
+def _rates(rope: Rope, size: int, device: torch.device) -> Tensor:
+    """`frequencies` on a device: once, as a CUDA graph can hold no copy from the host."""
+    return frequencies(rope, size).to(device)
+
+
 class Rotation:
     """The rotation of one micro-batch's queries and keys."""
 
     def __init__(self, rope: Rope, positions: Tensor, size: int) -> None:
         """positions int64 [B, S]; `size` is D."""
-        rates = frequencies(rope, size).to(positions.device)
+        rates = _rates(rope, size, positions.device)
         angles = positions.t()[:, :, None].float() * rates
         angles = torch.cat((angles, angles), dim=-1)[:, :, None]
         self._cosine, self._sine = angles.cos(), angles.sin()

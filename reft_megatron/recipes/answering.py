@@ -136,7 +136,7 @@ class Answerer:
 
         have = {(r.completion.problem_id, r.completion.sample) for r in known}
         prompts = self._prompts(problems, samples, have)
-        policy.generate(prompts, sampling=sampling, over=self._over, on_finish=finish)
+        policy.generate(prompts, sampling=sampling, stop=self._stop, on_finish=finish)
         everywhere = self._mesh.data.sum(torch.tensor(tokens, device=self._mesh.device))
         advance(int(everywhere) - tokens)
         return hearing
@@ -161,7 +161,7 @@ class Answerer:
             )
         return Answers(rollouts=rollouts, faults=faults)
 
-    def _over(self, problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
+    def _stop(self, problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
         """True if a response is over though no end-of-sequence token came."""
         return (
             self._config.generate.stop_at_solution

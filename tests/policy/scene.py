@@ -20,6 +20,7 @@ from megatron.core.dist_checkpointing import ShardedTensor
 from reft_megatron.config import Config, load_config
 from reft_megatron.learner.losses import ppo_loss
 from reft_megatron.policy import Policy, join
+from reft_megatron.policy.cache import Cache
 from reft_megatron.rollouts.batch import MicroBatch
 from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.tokenizer import Tokenizer
@@ -52,6 +53,7 @@ TOKENIZER = Tokenizer(
     continuation_to_ids=lambda text: [int(word) for word in text.split()],
     ids_to_text=lambda ids: " ".join(map(str, ids)),
 )
+cpu_cache = partial(Cache, dtype=torch.float32, device=torch.device("cpu"))
 PPO = partial(ppo_loss, clip_range=0.2, value_coef=5.0)
 
 

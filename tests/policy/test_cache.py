@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from reft_megatron.policy.attention import Part
-from reft_megatron.policy.cache import Cache, Mixed, Piece
+from reft_megatron.policy.cache import Mixed, Piece
+from tests.policy.scene import cpu_cache
 
 HEADS, SIZE, ROWS, ROOM = 4, 8, 6, 40
 
@@ -36,8 +37,8 @@ class Scene:
             for heads in (HEADS, groups, groups)
         ]
         self._part = Part(layer=1, window=window)
-        self.cache = Cache(rows=ROWS, positions=ROOM, heads=groups, size=SIZE)
-        for stored in self.cache.layer(1, torch.zeros(1)):
+        self.cache = cpu_cache([1], rows=ROWS, positions=ROOM, heads=groups, size=SIZE)
+        for stored in self.cache.layer(1):
             stored.fill_(1e3)
 
     def step(self, live: dict[int, tuple[int, int]], pieces: list[tuple[int, Piece]]) -> None:

@@ -107,10 +107,10 @@ def test_what_is_known_is_not_asked_again(opened: Open) -> None:
 def test_a_program_that_has_returned_is_over(opened: Open) -> None:
     text = "    x = 4\n    return x\n"
     tokens = opened()._tokenizer.encode_continuation(text)
-    ends = [n for n in range(1, len(tokens) + 1) if opened()._over("a_1", 0, tokens[:n])]
+    ends = [n for n in range(1, len(tokens) + 1) if opened()._stop("a_1", 0, tokens[:n])]
     assert ends == [len(tokens)]
     for setting in ("generate.stop_at_solution=false", "task.parity=reference"):
-        assert not opened(setting)._over("a_1", 0, tokens), setting
+        assert not opened(setting)._stop("a_1", 0, tokens), setting
 
 
 def test_rewards_follow_verdicts(opened: Open) -> None:

@@ -1,5 +1,5 @@
 """Generation on the trainer's own weights and layout."""
 
-from reft_megatron.policy.generate.engine import Generator, Limits, Over, Usage
+from reft_megatron.policy.generate.engine import Generator, Limits, Stop, Usage
 
-__all__ = ["Generator", "Limits", "Over", "Usage"]
+__all__ = ["Generator", "Limits", "Stop", "Usage"]

@@ -1,9 +1,10 @@
 """Several decode steps without asking the host between them.
 
 Owns buffers at fixed places for a lane's slots, the decode step that works on them alone, and, on a
-GPU, its CUDA graphs, one for each size of batch, captured when first needed. On a CPU the same step
-runs as it is, so that tests on a CPU exercise all but the capture. Sequences that end on the way
-are computed to the end of the burst, for nobody; their tokens are not looked at.
+GPU, its CUDA graphs, one for each size of batch, captured when first needed. Batches come in few
+sizes, so that there are few graphs; the rows beyond those in use are idle. On a CPU the same step
+runs on the same batches, only not from a graph. Sequences that end on the way are computed to the
+end of the burst, for nobody; their tokens are not looked at.
 
 For replicas without a pipeline, where a step needs nothing from another stage.
 """
@@ -22,7 +23,7 @@ from reft_megatron.policy.model import PolicyModel
 __all__ = ["Burst"]
 
 _FEW, _MULTIPLE = 8, 8
-"""Sizes of batch on a GPU: powers of two up to the first, then multiples of the second."""
+"""Sizes of batch: powers of two up to the first, then multiples of the second."""
 
 
 class Burst:
@@ -42,17 +43,20 @@ class Burst:
         self._chunk, self._cache, self._sampling = chunk, cache, sampling
         self._captures = mesh.device.type == "cuda"
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        room = self._batch(slots)
+        most = self._batch(slots)
 
         def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=mesh.device)
 
-        self._newest, self._positions, self._keys = zeros(room), zeros(room), zeros(room, 2)
+        self._newest, self._positions, self._keys = zeros(most), zeros(most), zeros(most, 2)
         self._at = zeros(1)
-        self._tokens, self._logprobs = zeros(steps, room), zeros(steps, room, dtype=torch.float32)
+        self._tokens, self._logprobs = zeros(steps, most), zeros(steps, most, dtype=torch.float32)
 
-    def run(self, step: Step, count: int) -> tuple[list[list[int]], list[list[float]]]:
-        """`count` tokens for each slot of a step without pieces, and their log-probs."""
+    def run(self, step: Step, count: int) -> tuple[list[list[int]], list[list[float]], int]:
+        """`count` tokens for each slot of a step without pieces, and their log-probs.
+
+        And how many tokens were computed for that.
+        """
         rows = step.decoding
         batch = self._batch(rows)
         if self._captures and batch not in self._graphs:
@@ -67,15 +71,14 @@ class Burst:
                 self._graphs[batch].replay()
             else:
                 self._advance(batch)
-        return self._tokens[:count, :rows].t().tolist(), self._logprobs[:count, :rows].t().tolist()
+        tokens, logprobs = self._tokens[:count, :rows], self._logprobs[:count, :rows]
+        return tokens.t().tolist(), logprobs.t().tolist(), count * batch
 
     def _batch(self, rows: int) -> int:
-        """Rows that are computed for `rows` slots."""
-        if not self._captures:
-            return rows
-        if rows <= _FEW:
-            return 1 << (rows - 1).bit_length()
-        return -(-rows // _MULTIPLE) * _MULTIPLE
+        """Rows that are computed for `rows` slots; row i is row i of the cache."""
+        few = 1 << (rows - 1).bit_length()
+        many = -(-rows // _MULTIPLE) * _MULTIPLE
+        return min(few if rows <= _FEW else many, self._cache.rows)
 
     def _advance(self, batch: int) -> None:
         """One step on the buffers; reads and writes nothing but these and the cache."""
@@ -99,12 +102,12 @@ class Burst:
     def _capture(self, batch: int) -> torch.cuda.CUDAGraph:
         """The step as a graph. Its rehearsal runs on idle rows, which leave the cache alone."""
         self._positions.fill_(-1)
+        self._at.zero_()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             self._advance(batch)
         torch.cuda.current_stream().wait_stream(side)
-        self._at.zero_()
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         with torch.cuda.graph(graph, pool=pool):

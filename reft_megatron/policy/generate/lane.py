@@ -4,13 +4,15 @@ Owns what is in each slot, what the next step of the lane consists of, and what 
 Nothing here touches the model or another rank: every rank of a replica keeps the same lanes and
 feeds them the same events (tickets admitted, tokens drawn), so all agree on every step without
 sending it. Slots in use are always the first ones, so no step computes an idle slot: a sequence
-that ends gives its place to a new one, or else to the last.
+that ends gives its place to a new one, or else to the last. New ones whose prompt has been read
+wait for places, so that one is at hand when a slot falls free.
 
 Legend: T tokens of a step, K tokens drawn by it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -23,9 +25,9 @@ from reft_megatron.policy.cache import Cache, Piece
 from reft_megatron.policy.generate.requests import Ticket
 from reft_megatron.types import Completion, Prompt
 
-__all__ = ["Lane", "Over", "Rules", "Step"]
+__all__ = ["Lane", "Rules", "Step", "Stop"]
 
-Over = Callable[[str, int, Sequence[int]], bool]
+Stop = Callable[[str, int, Sequence[int]], bool]
 """True of the tokens so far of a problem's sample, by its number, if they are a whole response."""
 
 
@@ -39,7 +41,7 @@ class Rules:
     """Token that ends a sequence."""
     max_new_tokens: int
     """Tokens after which it is cut."""
-    over: Over
+    stop: Stop
     """Which responses are complete though no end-of-sequence token came."""
 
 
@@ -85,15 +87,15 @@ class _Sequence:
 
 
 class _Prefill:
-    """A ticket whose prompt is being read in cache row `row`; `fresh` start when it has been."""
+    """A ticket whose prompt is read in cache row `row`; its sequences get slots afterwards."""
 
-    def __init__(self, prompt: Prompt, fresh: Sequence[_Sequence], row: int) -> None:
-        self.prompt, self.fresh, self.row = prompt, fresh, row
+    def __init__(self, prompt: Prompt, sequences: list[_Sequence], row: int) -> None:
+        self.prompt, self.sequences, self.row = prompt, sequences, row
         self.done = 0
         """Tokens read."""
 
     @property
-    def over(self) -> bool:
+    def whole(self) -> bool:
         """True once the whole prompt has been read."""
         return self.done == len(self.prompt.token_ids)
 
@@ -120,24 +122,26 @@ class Lane:
         self._slots, self._prefill_tokens = slots, prefill_tokens
         self._rules, self._on_finish = rules, on_finish
         self._live: list[_Sequence] = []
-        self._prefills: list[_Prefill] = []
-        self._prefill_rows = list(range(slots, slots + prefill_rows))
+        self._prefills: deque[_Prefill] = deque()
+        self._waiting: deque[_Prefill] = deque()
+        self._idle_rows = list(range(slots, slots + prefill_rows))
 
     @property
-    def over(self) -> bool:
+    def empty(self) -> bool:
         """True if it holds nothing."""
-        return not self._live and not self._prefills
+        return not (self._live or self._prefills or self._waiting)
 
-    def room(self, samples: int) -> int:
-        """How many tickets of `samples` samples it can take."""
-        promised = sum(len(prefill.fresh) for prefill in self._prefills)
-        return min(len(self._prefill_rows), (self._slots - len(self._live) - promised) // samples)
+    def wants(self, samples: int) -> int:
+        """How many tickets of `samples` samples fill the slots that nobody waits for."""
+        ahead = sum(len(prefill.sequences) for prefill in (*self._prefills, *self._waiting))
+        free = max(0, self._slots - len(self._live) - ahead)
+        return min(len(self._idle_rows), -(-free // samples))
 
     def admit(self, tickets: Sequence[Ticket]) -> None:
-        """Start on `tickets`, within `room`."""
+        """Start on `tickets`, as many as it `wants` at most."""
         for ticket in tickets:
             prompt = self._prompts[ticket.prompt]
-            fresh = [
+            sequences = [
                 _Sequence(
                     prompt=prompt,
                     sample=sample,
@@ -145,7 +149,7 @@ class Lane:
                 )
                 for sample in ticket.samples
             ]
-            self._prefills.append(_Prefill(prompt, fresh, self._prefill_rows.pop()))
+            self._prefills.append(_Prefill(prompt, sequences, self._idle_rows.pop()))
 
     def unwatched(self, most: int) -> int:
         """Steps, up to `most`, after which somebody must look at what was drawn.
@@ -173,9 +177,9 @@ class Lane:
             positions.append(np.arange(prefill.done, prefill.done + len(ids)))
             prefill.done += len(ids)
             end, budget = end + len(ids), budget - len(ids)
-            if prefill.over:
-                after += [end - 1] * len(prefill.fresh)
-                drawn += prefill.fresh
+            if prefill.whole:
+                after += [end - 1] * len(prefill.sequences)
+                drawn += prefill.sequences
         keys = [sequence.key for sequence in drawn]
         places = [sequence.position + 1 for sequence in drawn]
         return Step(
@@ -195,27 +199,28 @@ class Lane:
         sequence's end are nobody's.
         """
         drawn = iter(zip(tokens, logprobs, strict=True))
-        free = [
-            row for row, sequence in enumerate(self._live) if self._grow(sequence, *next(drawn))
-        ]
-        read = [prefill for prefill in self._prefills if prefill.over]
-        self._prefills = self._prefills[len(read) :]
-        free.reverse()
-        for prefill in read:
-            rows = []
-            for sequence in prefill.fresh:
-                if self._grow(sequence, *next(drawn)):
-                    continue
-                if free:
-                    rows.append(free.pop())
-                    self._live[rows[-1]] = sequence
-                else:
-                    rows.append(len(self._live))
-                    self._live.append(sequence)
-            self._copy(prefill.row, rows, prefill.done)
-            self._prefill_rows.append(prefill.row)
+        free = [row for row, one in enumerate(self._live) if self._grow(one, *next(drawn))]
+        while self._prefills and self._prefills[0].whole:
+            prefill = self._prefills.popleft()
+            prefill.sequences = [s for s in prefill.sequences if not self._grow(s, *next(drawn))]
+            self._waiting.append(prefill)
+        self._fill(free)
+
+    def _fill(self, free: Sequence[int]) -> None:
+        """Seat who waits in the slots `free`, ascending, and in new ones; close the gaps left."""
+        rows = deque([*free, *range(len(self._live), self._slots)])
+        while self._waiting and (rows or not self._waiting[0].sequences):
+            prefill = self._waiting[0]
+            seated = [rows.popleft() for _ in range(min(len(rows), len(prefill.sequences)))]
+            for row, sequence in zip(seated, prefill.sequences, strict=False):
+                self._live[row : row + 1] = [sequence]  # appends where the row is a new one
+            self._copy(prefill.row, seated, prefill.done)
+            del prefill.sequences[: len(seated)]
+            if not prefill.sequences:
+                self._idle_rows.append(self._waiting.popleft().row)
+        gaps = [row for row in rows if row < len(self._live)]
         # From the highest row down, so that the last sequence is never itself an ended one.
-        for row in free:
+        for row in reversed(gaps):
             last = self._live.pop()
             if row < len(self._live):
                 self._live[row] = last
@@ -232,7 +237,7 @@ class Lane:
         sequence.tokens.append(token)
         sequence.logprobs.append(logprob)
         prompt = sequence.prompt
-        finished = token == self._rules.eos_id or self._rules.over(
+        finished = token == self._rules.eos_id or self._rules.stop(
             prompt.problem_id, sequence.sample, sequence.tokens
         )
         ended = finished or len(sequence.tokens) >= self._rules.max_new_tokens
@@ -250,5 +255,5 @@ class Lane:
         return ended
 
     def _copy(self, source: int, targets: Sequence[int], length: int) -> None:
-        for cache in self._caches:
+        for cache in self._caches if targets else ():
             cache.copy(source, targets, length)

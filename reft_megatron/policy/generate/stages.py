@@ -3,7 +3,7 @@
 Owns the hand-over between stages outside Megatron's training schedules, what each stage waits for
 it, and the switch that turns sequence parallelism off (a step's tokens are not split by position).
 
-Hidden states travel on the pipeline's own group, what is known on the host on its object group.
+Hidden states travel on groups of the device's backend, what the host knows on the object group.
 Sends do not wait, so a stage goes on to the next lane while its output is under way.
 """
 
@@ -33,17 +33,21 @@ class Ring:
 
     def __init__(self, mesh: Mesh) -> None:
         self._axis, self._device = mesh.pipeline, mesh.device
+        # Two stages of model chunks in turn send both ways. NCCL works off what one group has
+        # between two ranks in order, so the way back takes another group.
+        self._forward, self._back = mesh.pipeline.group, mesh.replica.group
         self._under_way: deque[tuple[Any, Tensor]] = deque()
         self.waited_s = 0.0
-        """Seconds this stage has waited for the one before it."""
+        """Seconds the host has waited for the stage before it."""
 
     def send_hidden(self, hidden: Tensor) -> None:
         """Send hidden states on."""
-        self._send(hidden, self._axis.group)
+        self._send(hidden, self._back if self._axis.last else self._forward)
 
     def receive_hidden(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Hidden states of the stage before, on the mesh's device."""
-        return self._receive(torch.empty(shape, dtype=dtype, device=self._device), self._axis.group)
+        hidden = torch.empty(shape, dtype=dtype, device=self._device)
+        return self._receive(hidden, self._back if self._axis.first else self._forward)
 
     def send_numbers(self, numbers: Sequence[float]) -> None:
         """Send numbers on: token ids and fp32 log-probs pass through fp64 unchanged."""

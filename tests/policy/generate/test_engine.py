@@ -59,7 +59,7 @@ def generate(
     usage = generator.usage
     if unwatched == 1:
         assert usage.decoded == usage.useful, "no idle slot is computed"
-    assert usage.useful <= usage.decoded <= usage.useful + (unwatched - 1) * len(found)
+    assert usage.useful <= min(usage.decoded, usage.seats)
     return found
 
 
@@ -236,6 +236,26 @@ def test_each_completion_is_told_as_it_ends(still, drawn):
     assert [c.problem_id for c in told] != [c.problem_id for c in completions]
     for one, other in zip(completions, drawn, strict=False):
         assert one.token_ids.tolist() == other.token_ids.tolist()
+
+
+def test_slots_are_in_use(still):
+    """Samples of a prompt start together, and yet no slot waits until several are free."""
+    prompts = [
+        dataclasses.replace(prompt, samples=tuple(range(20))) for prompt in make_prompts(64)[:6]
+    ]
+    generator = Generator(still.chunks, still.mesh, eos_id=EOS)
+    limits = Limits(max_new_tokens=NEW, slots=16, prefill_tokens=64)
+    assert len(generator.run(prompts, sampling=DRAWN, limits=limits)) == 120
+    usage = generator.usage
+    print(f"\n{usage.useful} of {usage.seats} seats taken")
+    # The end, where nothing is left to start, takes up to a whole response of the 120.
+    assert usage.useful > 0.85 * usage.seats
+
+
+def test_a_prompt_of_nothing_is_refused(still):
+    nothing = Prompt(problem_id="a_0", token_ids=np.zeros(0, np.int32))
+    with pytest.raises(ConfigError, match=r"^problem a_0 has a prompt of no tokens; a model wants"):
+        still.generate([make_prompts(1)[0], nothing], sampling=GREEDY)
 
 
 def test_nothing_asked_is_nothing_answered(still):

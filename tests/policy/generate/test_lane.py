@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from reft_megatron.ops.sampling import sequence_key
-from reft_megatron.policy.cache import Cache, Piece
-from reft_megatron.policy.generate.lane import Lane, Over, Rules, Step
+from reft_megatron.policy.cache import Piece
+from reft_megatron.policy.generate.lane import Lane, Rules, Step, Stop
 from reft_megatron.policy.generate.requests import Ticket
 from reft_megatron.types import Completion, Prompt
+from tests.policy.scene import cpu_cache
 
 EOS = 2
 CPU = torch.device("cpu")
@@ -26,28 +27,28 @@ class Scene:
         slots: int = 4,
         budget: int = 5,
         new: int = 100,
-        over: Over = lambda problem_id, sample, tokens: False,
+        stop: Stop = lambda problem_id, sample, tokens: False,
     ) -> None:
         self.prompts = [
             Prompt(problem_id=f"p_{i}", token_ids=np.arange(100 * i, 100 * i + n, dtype=np.int32))
             for i, n in enumerate(lengths)
         ]
         self.done: list[Completion] = []
-        self.cache = Cache(rows=slots + 3, positions=60, heads=1, size=1)
+        self.cache = cpu_cache([1], rows=slots + 3, positions=60, heads=1, size=1)
         self.lane = Lane(
             self.prompts,
             [self.cache],
             slots=slots,
             prefill_rows=3,
             prefill_tokens=budget,
-            rules=Rules(seed=9, eos_id=EOS, max_new_tokens=new, over=over),
+            rules=Rules(seed=9, eos_id=EOS, max_new_tokens=new, stop=stop),
             on_finish=self.done.append,
         )
 
     def step(self) -> Step:
         """The next step, whose tokens are written to the cache as the model would."""
         step = self.lane.step(CPU)
-        keys, _ = self.cache.layer(1, torch.zeros(1))
+        keys, _ = self.cache.layer(1)
         rows = [*range(step.decoding), *(p.row for p in step.pieces for _ in range(p.length))]
         keys[rows, 0, step.positions[0], 0] = step.tokens[0].float()
         return step
@@ -59,7 +60,7 @@ class Scene:
         self.lane.absorb(tokens, [[-0.5 * token for token in row] for row in tokens])
 
     def row(self, number: int, length: int) -> list[int]:
-        return self.cache.layer(1, torch.zeros(1))[0][number, 0, :length, 0].int().tolist()
+        return self.cache.layer(1)[0][number, 0, :length, 0].int().tolist()
 
 
 def told(completion: Completion) -> tuple[str, int, list[int], bool]:
@@ -114,17 +115,17 @@ def test_the_last_takes_the_place_of_one_that_ends():
     assert scene.row(0, 4) == [0, 1, 23, 33]
     assert scene.row(1, 4) == [0, 1, 21, 31]
     scene.draw(EOS, EOS)
-    assert scene.lane.over
+    assert scene.lane.empty
     assert [c.sample for c in scene.done] == [0, 2, 3, 1]
 
 
-def test_sequences_end_at_the_limit_and_where_they_are_over():
+def test_sequences_end_at_the_limit_and_where_they_stop():
     ends = {("p_0", 0): [40, 41]}
 
-    def over(problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
+    def stop(problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
         return ends.get((problem_id, sample)) == tokens
 
-    scene = Scene(1, 1, budget=50, new=3, over=over)
+    scene = Scene(1, 1, budget=50, new=3, stop=stop)
     scene.lane.admit([Ticket(prompt=0, samples=(0,)), Ticket(prompt=1, samples=(0,))])
     for tokens in ((40, 50), (41, 51), (52,)):
         scene.step()
@@ -133,7 +134,7 @@ def test_sequences_end_at_the_limit_and_where_they_are_over():
         ("p_0", 0, [40, 41], True),
         ("p_1", 0, [50, 51, 52], False),
     ]
-    assert scene.lane.over
+    assert scene.lane.empty
 
 
 def test_a_response_of_one_token_needs_no_slot():
@@ -141,19 +142,38 @@ def test_a_response_of_one_token_needs_no_slot():
     scene.lane.admit([Ticket(prompt=0, samples=(0,))])
     scene.step()
     scene.draw(EOS)
-    assert scene.lane.over
+    assert scene.lane.empty
     assert [told(c) for c in scene.done] == [("p_0", 0, [EOS], True)]
 
 
-def test_room_counts_slots_and_rows_for_prompts():
+def test_it_wants_what_fills_its_slots():
     scene = Scene(9, 9, 9, 9, slots=5, budget=4)
-    assert [scene.lane.room(samples) for samples in (1, 2, 5, 6)] == [3, 2, 1, 0]
+    assert [scene.lane.wants(samples) for samples in (1, 2, 5, 6)] == [3, 3, 1, 1]
     scene.lane.admit([Ticket(prompt=0, samples=(0, 1))])
-    assert [scene.lane.room(samples) for samples in (1, 2, 4)] == [2, 1, 0]
-    for _ in range(3):
+    assert [scene.lane.wants(samples) for samples in (1, 2, 4)] == [2, 2, 1]
+    for drawn in ((), (), (7, 7)):
         scene.step()
-        scene.draw(*[7] * (2 if _ == 2 else 0))
-    assert [scene.lane.room(samples) for samples in (1, 2, 4)] == [3, 1, 0]
+        scene.draw(*drawn)
+    assert [scene.lane.wants(samples) for samples in (1, 2, 4)] == [3, 2, 1]
+    scene.lane.admit([Ticket(prompt=1, samples=(0, 1, 2, 3))])
+    assert scene.lane.wants(1) == 0, "one of the four will wait for a slot"
+
+
+def test_who_finds_no_slot_waits_beside_its_prompt():
+    scene = Scene(2, 1, slots=3, budget=50)
+    scene.lane.admit([Ticket(prompt=0, samples=(0, 1, 2, 3)), Ticket(prompt=1, samples=(0,))])
+    scene.step()
+    scene.draw(20, 21, 22, 23, 30)
+    assert scene.step().tokens.tolist() == [[20, 21, 22]]
+    scene.draw(EOS, 31, EOS)
+    # In the order they came; the third slot goes to the next prompt's.
+    step = scene.step()
+    assert (step.tokens.tolist(), step.positions.tolist()) == ([[23, 31, 30]], [[2, 3, 1]])
+    assert scene.row(0, 2) == [0, 1]
+    assert scene.row(2, 1) == [100]
+    scene.draw(EOS, EOS, EOS)
+    assert scene.lane.empty
+    assert {c.sample for c in scene.done if c.problem_id == "p_0"} == {0, 1, 2, 3}
 
 
 def test_steps_unwatched_end_sequences_where_they_end():
