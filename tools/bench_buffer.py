@@ -14,8 +14,8 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from reft_megatron.types import Completion, Reason, Rollout, Verdict
 from tools.generate_bench.workload import make_workload
 from tools.machine import describe_machine
 
+_FOLDER = Path("build/bench_buffer")
 _CHUNK = 8192
 _CHUNKS_PER_ITERATION = 2
 _VOCAB = 2048
@@ -88,15 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, say what came out, and return the exit status."""
     options = _parser().parse_args(arguments)
     print(describe_machine("pyarrow", "numpy", "torch", "reft-megatron"))
-    shutil.rmtree(options.folder, ignore_errors=True)
-    try:
-        shapes = _shapes(options)
-        print(shapes.told)
-        _measure(options, shapes)
-    except ReftError as error:
-        print(f"bench_buffer: {error}", file=sys.stderr)
-        return 1
-    shutil.rmtree(options.folder)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-") as work:
+        options.folder = Path(work)
+        try:
+            shapes = _shapes(options)
+            print(shapes.told)
+            _measure(options, shapes)
+        except ReftError as error:
+            print(f"bench_buffer: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
@@ -300,7 +302,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--memory-mb", type=float, default=256, help="that the store may keep (%(default)s)")
     add("--most", type=int, default=700, help="cut responses at so many tokens (%(default)s)")
     add("--data", default="$REFT_DATA", help="folder with gsm8k/ and programs/ ($REFT_DATA)")
-    add("--folder", type=Path, default=Path("build/bench_buffer"), help="to work in")
+    add("--folder", type=Path, default=_FOLDER, help="to work in, in a new folder")
     return parser
 
 

@@ -12,8 +12,8 @@ import gc
 import json
 import os
 import pickle
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,6 +60,7 @@ examples:
   python tools/bench_generate.py --model tiny --layout pp2 --slots 64
 """
 _WIDTH = 116
+_FOLDER = Path("build/bench_generate")
 _WORK = "work.pickle"
 _RATIO, _WASTE, _IDLE = 2.0, 0.03, 0.15
 _TIE = 1e-4
@@ -72,15 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rank_of:
         return _run_rank(options.folder, options.rank_of)
     print(describe_machine("torch", "transformers", "megatron-core", "reft-megatron"))
-    shutil.rmtree(options.folder, ignore_errors=True)
     options.precision = options.precision or ("bf16" if torch.cuda.is_available() else "fp32")
-    try:
-        bench = _prepare(options)
-        found = _stages(bench) if options.layout else _compare(bench)
-    except ReftError as error:
-        print(f"bench_generate: {error}", file=sys.stderr)
-        return 1
-    shutil.rmtree(options.folder)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-") as work:
+        options.folder = Path(work)
+        try:
+            bench = _prepare(options)
+            found = _stages(bench) if options.layout else _compare(bench)
+        except ReftError as error:
+            print(f"bench_generate: {error}", file=sys.stderr)
+            return 1
     load = round(os.getloadavg()[0], 1)
     print(json.dumps({**found, "model": f"galactica-{options.model}", "load": load}))
     return 0
@@ -336,7 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=0, help="of torch on a CPU; 0: one for each CPU (0)")
     add("--layout", choices=[*LAYOUTS][1:], help="two ranks on a CPU instead, with the first slots")
     add("--data", default="$REFT_DATA", help="folder with gsm8k/ and programs/ ($REFT_DATA)")
-    add("--folder", type=Path, default=Path("build/bench_generate"), help="to work in")
+    add("--folder", type=Path, default=_FOLDER, help="to work in, in a new folder")
     add("--rank-of", choices=LAYOUTS, help=argparse.SUPPRESS)
     return parser
 

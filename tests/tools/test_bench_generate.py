@@ -14,9 +14,9 @@ QUICK = ("--prompts", "4", "--samples", "2", "--mean", "12", "--most", "30", "--
 
 @pytest.mark.slow
 def test_beside_hugging_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    folder = tmp_path / "work"
+    (tmp_path / "thesis.txt").write_text("of the user")
     sizes = ("--slots", "2,4", "--batches", "4", "--repeats", "2", "--threads", "1")
-    assert main([*QUICK, *sizes, "--folder", str(folder)]) == 0
+    assert main([*QUICK, *sizes, "--folder", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     record = json.loads(out.splitlines()[-1])
     assert record["device"] == "cpu"
@@ -31,7 +31,7 @@ def test_beside_hugging_face(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "Trial of Hugging Face, static cache, tokens/s by sequences at once: 4: " in out
     assert "Trial of ours, tokens/s by sequences at once: 2: " in out
     assert "met: 0.00% of decode steps wasted, 3% allowed" in out
-    assert not folder.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.megatron
