@@ -38,7 +38,7 @@ class Axis:
     object_group: Any = None
     """Group for Python objects (gloo, so that nothing passes through a GPU); None when size 1."""
     store: Any = None
-    """torch.distributed store that all ranks reach; None when the size is 1."""
+    """torch.distributed store for this axis of this mesh alone; None when the size is 1."""
     _counters: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
     """Numbers for the counters' names."""
 
@@ -84,7 +84,7 @@ class Axis:
 
     def counter(self) -> Counter:
         """A counter that all ranks of the axis share; each calls for it in the same order."""
-        return Counter(self.store, f"counter/{self.ranks}/{next(self._counters)}")
+        return Counter(self.store, f"counter/{next(self._counters)}")
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:

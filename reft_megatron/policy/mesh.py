@@ -14,6 +14,7 @@ import os
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
+from torch.distributed.distributed_c10d import PrefixStore
 
 from reft_megatron.config import ParallelConfig
 from reft_megatron.errors import ConfigError
@@ -50,7 +51,7 @@ def join(parallel: ParallelConfig, *, seed: int, timeout_s: int, threads: int = 
         ),
         distributed_timeout_minutes=-(-timeout_s // 60),
     )
-    mesh = _mesh(parallel, world, datetime.timedelta(seconds=timeout_s))
+    mesh = _mesh(parallel, world, timeout=datetime.timedelta(seconds=timeout_s))
     # Megatron itself tells tensor ranks apart; the stages and replicas must not drop alike either.
     tensor_parallel.model_parallel_cuda_manual_seed(
         seed + 100 * mesh.pipeline.rank + 10_000 * mesh.data.rank
@@ -111,30 +112,50 @@ def _forget_groups() -> None:
     gc.collect()  # models of before hold their groups, and are knots of references
 
 
-def _mesh(parallel: ParallelConfig, world: int, timeout: datetime.timedelta) -> Mesh:
+def _mesh(parallel: ParallelConfig, world: int, *, timeout: datetime.timedelta) -> Mesh:
     tensor, pipeline = parallel.tensor, parallel.pipeline
     data = world // (tensor * pipeline)
     # Megatron's order: tensor ranks are neighbours, then data, then pipeline.
     grid = torch.arange(world).reshape(pipeline, data, tensor)
     state = parallel_state
-    axis = functools.partial(_axis, timeout=timeout)
+    axis = functools.partial(_axis, store=_own_store(), timeout=timeout)
     return Mesh(
-        world=axis(grid.reshape(1, -1), dist.distributed_c10d._get_default_group()),
-        tensor=axis(grid.reshape(-1, tensor), state.get_tensor_model_parallel_group()),
+        world=axis("world", grid.reshape(1, -1), dist.distributed_c10d._get_default_group()),
+        tensor=axis("tensor", grid.reshape(-1, tensor), state.get_tensor_model_parallel_group()),
         pipeline=axis(
+            "pipeline",
             grid.permute(1, 2, 0).reshape(-1, pipeline),
             state.get_pipeline_model_parallel_group(),
         ),
-        data=axis(grid.permute(0, 2, 1).reshape(-1, data), state.get_data_parallel_group()),
-        replica=axis(grid.permute(1, 0, 2).reshape(data, -1), state.get_model_parallel_group()),
+        data=axis("data", grid.permute(0, 2, 1).reshape(-1, data), state.get_data_parallel_group()),
+        replica=axis(
+            "replica",
+            grid.permute(1, 0, 2).reshape(data, -1),
+            state.get_model_parallel_group(),
+        ),
         device=devices.device(),
     )
 
 
+def _own_store() -> PrefixStore:
+    """The run's store for this mesh alone: it outlives each mesh that is joined."""
+    store = dist.distributed_c10d._get_default_store()
+    # All ranks join equally often, so each may count for itself.
+    return PrefixStore(f"mesh {store.add(f'joined/{dist.get_rank()}', 1)}", store)
+
+
 def _axis(
-    partition: torch.Tensor, group: dist.ProcessGroup, *, timeout: datetime.timedelta
+    name: str,
+    partition: torch.Tensor,
+    group: dist.ProcessGroup,
+    *,
+    store: PrefixStore,
+    timeout: datetime.timedelta,
 ) -> Axis:
-    """The axis whose groups are the rows of `partition`; every rank must call with all rows."""
+    """The axis whose groups are the rows of `partition`; every rank must call with all rows.
+
+    Another axis of the same ranks has other keys in `store`.
+    """
     rows = [tuple(row) for row in partition.tolist()]
     mine = next(row for row in rows if dist.get_rank() in row)
     if len(mine) == 1:
@@ -151,5 +172,5 @@ def _axis(
         ranks=mine,
         group=group,
         object_group=objects,
-        store=dist.distributed_c10d._get_default_store(),
+        store=PrefixStore(f"{name}/{mine[0]}", store),
     )

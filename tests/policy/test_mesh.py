@@ -85,3 +85,22 @@ def test_a_rank_may_be_refused_join_again_and_leave(ranks):
             1,
             False,
         ]
+
+
+def play_counters() -> list[tuple[int, ...]]:
+    """What this rank takes of three counters in each of two meshes of the same ranks."""
+    taken = []
+    for _ in range(2):
+        mesh = join(ParallelConfig(), seed=0, timeout_s=300, threads=1)
+        assert mesh.world.ranks == mesh.data.ranks
+        counters = mesh.world.counter(), mesh.data.counter(), mesh.data.counter()
+        taken.append(tuple(counter.take(1) for counter in counters))
+        mesh.world.barrier()
+    return taken
+
+
+@pytest.mark.megatron
+def test_counters_of_another_axis_or_of_a_mesh_before_are_others(ranks):
+    one, other = ranks(2, play_counters)
+    for mine, theirs in zip(one, other, strict=True):
+        assert [{a, b} for a, b in zip(mine, theirs, strict=True)] == [{0, 1}] * 3
