@@ -102,6 +102,7 @@ class Ledger:
             sync(self._folder)
             for path in self._parts(iteration, data_rank):
                 path.unlink()
+        self._forget(folder)
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(_WRITERS) as writers:
             for part, table in enumerate(_at_least_one(tables)):
@@ -216,6 +217,7 @@ class Ledger:
         """Forget this iteration and all after it, sealed or not: what a resumed run does again."""
         for n in sorted(self._started(), reverse=True):
             if n >= iteration:
+                self._forget(self._iteration(n))
                 # Unsealed first, so that an interrupted removal leaves nothing that seems whole.
                 (self._iteration(n) / _MANIFEST).unlink(missing_ok=True)
                 shutil.rmtree(self._iteration(n))
@@ -243,6 +245,10 @@ class Ledger:
         except _DamageError as error:
             return error.what
         return ""
+
+    def _forget(self, folder: Path) -> None:
+        """What was checked of an iteration says nothing of what will stand there."""
+        self._intact = {path for path in self._intact if path.parent != folder}
 
     def _iteration(self, iteration: int) -> Path:
         return self._folder / f"iteration-{iteration:06d}"

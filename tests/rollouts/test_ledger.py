@@ -237,6 +237,16 @@ def test_resume_drops_what_comes_after(ledger: Ledger, tmp_path: Path):
     assert [r.text for r in ledger.read(2)] == ["return 5"]
 
 
+def test_what_is_recorded_anew_is_checked_anew(ledger: Ledger, tmp_path: Path):
+    assert [damage for _, damage in ledger.files(2)] == ["", ""]
+    ledger.drop_from(2)
+    ledger.append(2, 0, [_rollout(5)])
+    ledger.seal(2, data_size=1)
+    path = _folder(tmp_path, 2) / "rank-00000.parquet"
+    path.write_bytes(_flip_a_byte(path.read_bytes()))
+    assert list(ledger.files(2)) == [(path, f"the ledger file {path} is torn or altered")]
+
+
 def test_an_empty_ledger_has_no_iterations(tmp_path: Path):
     ledger = Ledger(tmp_path / "nothing")
     ledger.drop_from(0)
