@@ -141,10 +141,11 @@ class Answerer:
         advance(int(everywhere) - tokens)
         return hearing
 
-    def answers(self, hearing: Hearing | None) -> Answers:
+    def answers(self, hearing: Hearing | None, *, known: int = 0) -> Answers:
         """What came of `ask`; waits for the last verdicts, and every rank calls.
 
-        Raises TrainingError on every rank if too many completions could not be judged.
+        Raises TrainingError on every rank if too many completions could not be judged, of these and
+        those that were `known`.
         """
         rollouts, mine = None, (0, 0)
         if hearing is not None:
@@ -152,6 +153,7 @@ class Answerer:
             mine = hearing.count, hearing.count - len(rollouts)
         counts = self._mesh.world.gather_objects(mine)
         asked, faults = (sum(column) for column in zip(*counts, strict=True))
+        asked += known
         limit = self._config.rewards.max_fault_fraction
         if faults > limit * asked or 0 < faults == asked:
             raise TrainingError(

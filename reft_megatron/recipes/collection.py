@@ -113,7 +113,7 @@ class Collection:
                 keep=journal.append,
             )
         with session.log.phase("reward", None, "completions"):
-            answers = answerer.answers(hearing)
+            answers = answerer.answers(hearing, known=len(known))
             journal.flush()
         if answers.rollouts is not None and session.mesh.data.first:
             answers.rollouts.extend(known)

@@ -61,7 +61,7 @@ def configure(tokenizer_path: Path, *overrides: str) -> Config:
     return load_config(None, [*base, *overrides])
 
 
-def judge(answerer: Answerer, *programs: str, finished: bool = True) -> Answers:
+def judge(answerer: Answerer, *programs: str, finished: bool = True, known: int = 0) -> Answers:
     """What it says of these programs, answers to the first training problems."""
     problems = load_task(load_config(None, ["task.train_size=4"]).task).train[: len(programs)]
     hearing = Hearing(answerer._bench, problems, version=5, seed=9)
@@ -77,7 +77,7 @@ def judge(answerer: Answerer, *programs: str, finished: bool = True) -> Answers:
                 finished=finished,
             )
         )
-    return answerer.answers(hearing)
+    return answerer.answers(hearing, known=known)
 
 
 def test_a_problem_asked_twice_is_sampled_anew(opened: Open) -> None:
@@ -171,6 +171,14 @@ def test_faults_are_dropped_and_counted(opened: Open) -> None:
     assert answers.faults == 1
     reasons = [rollout.verdict.reason for rollout in answers.rollouts]
     assert reasons == [Reason.CORRECT, Reason.WRONG_VALUE]
+
+
+def test_what_an_earlier_start_judged_counts_among_what_was_asked(opened: Open) -> None:
+    """Of an iteration that goes on, the last completion alone is left, and it cannot be judged."""
+    answerer = opened("rewards.max_fault_fraction=0.25", "rewards.timeout_s=60")
+    with killing_workers():
+        answers = judge(answerer, HANGS, known=3)
+    assert (answers.rollouts, answers.faults) == ([], 1)
 
 
 @pytest.mark.parametrize(
