@@ -3,8 +3,9 @@
 Owns the native parts: the C++ extractor (csrc/extractor); of the kernels (csrc/kernels) the host
 twin, always, and the library for GPUs, where nvcc is. Neither of these knows Python or torch.
 
-Environment: REFT_BUILD_CUDA is auto (the default: if nvcc is found), on (an error without nvcc) or
-off; CUDA_HOME is the toolkit to take; REFT_CUDA_ARCHITECTURES, as "90a 100a", what to compile for.
+Environment: REFT_BUILD_CUDA is auto (the default: if there is an nvcc that can), on (an error where
+there is none) or off (removes what an earlier build left); CUDA_HOME is the toolkit to take;
+REFT_CUDA_ARCHITECTURES, as "90a 100a", what to compile for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
 sys.path.insert(0, "csrc/kernels")
-from compile_cuda import SOURCES, architectures, compile_cuda, find_nvcc
+from compile_cuda import SOURCES, choose, compile_cuda, is_compiled_for
 
 CORE = Path("csrc/extractor")
 # Doubles must come out bit for bit as in CPython: no contraction, no fast maths.
@@ -48,11 +49,29 @@ CUDA = Extension(
     sources=[os.path.relpath(source) for source in SOURCES],  # setuptools wants them so
     depends=[*HEADERS, str(KERNELS / "compile_cuda.py")],
 )
-NVCC = find_nvcc(os.environ.get("CUDA_HOME"))
+WISH = os.environ.get("REFT_BUILD_CUDA", "auto")
+CHOICE = choose(
+    WISH,
+    home=os.environ.get("CUDA_HOME"),
+    asked=os.environ.get("REFT_CUDA_ARCHITECTURES", "").split(),
+)
 
 
 class BuildNative(build_ext):
     """Builds what knows no Python too: nvcc's part, and names without Python's version."""
+
+    def run(self) -> None:
+        """Build, and say what has become of the kernels for GPUs, and why."""
+        super().run()
+        library = Path(self.get_ext_filename(CUDA.name))
+        places = [Path(self.build_lib, library), *([library] if self.inplace else [])]
+        if WISH == "off":
+            for place in places:
+                place.unlink(missing_ok=True)
+        told = f"for {', '.join(CHOICE.names)}" if CHOICE.names else "not built"
+        kept = not CHOICE.names and any(place.exists() for place in places)
+        stays = "; that of an earlier build stays" if kept else ""
+        print(f"{library.name}, the kernels for GPUs: {told} ({CHOICE.why}){stays}", flush=True)
 
     def get_ext_filename(self, fullname: str) -> str:
         """Path of an extension's library."""
@@ -67,25 +86,15 @@ class BuildNative(build_ext):
             super().build_extension(ext)
             return
         library = Path(self.get_ext_fullpath(ext.name))
-        if self.force or newer_group([*ext.sources, *ext.depends], str(library)):
+        older = newer_group([*ext.sources, *ext.depends], str(library))
+        if self.force or older or not is_compiled_for(library, CHOICE.names):
             library.parent.mkdir(parents=True, exist_ok=True)
-            asked = os.environ.get("REFT_CUDA_ARCHITECTURES", "").split()
-            compile_cuda(NVCC, library, asked or architectures(NVCC))
-
-
-def extensions() -> list[Extension]:
-    """What to build here."""
-    wish = os.environ.get("REFT_BUILD_CUDA", "auto")
-    if wish not in ("auto", "on", "off"):
-        sys.exit(f"REFT_BUILD_CUDA is {wish!r}; wanted auto, on or off.")
-    if wish == "on" and NVCC is None:
-        sys.exit(
-            "REFT_BUILD_CUDA is on, and there is no nvcc in CUDA_HOME, on PATH or in "
-            "/usr/local/cuda: install the CUDA toolkit, or name its folder with CUDA_HOME."
-        )
-    return [EXTRACTOR, HOST, CUDA] if NVCC and wish != "off" else [EXTRACTOR, HOST]
+            compile_cuda(CHOICE.nvcc, library, CHOICE.names)
 
 
 ParallelCompile("NPY_NUM_BUILD_JOBS").install()
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
+setup(
+    ext_modules=[EXTRACTOR, HOST, *([CUDA] if CHOICE.names else [])],
+    cmdclass={"build_ext": BuildNative},
+)

@@ -1,4 +1,4 @@
-"""The kernels for GPUs compile here: no warning, no spill, and nothing in the library but them."""
+"""What a build for GPUs comes to, and what it makes: no warning, no spill, nothing but kernels."""
 
 from __future__ import annotations
 
@@ -101,6 +101,78 @@ def test_without_a_driver_it_loads_and_says_what_is_missing(built: tuple[Path, s
 def test_the_twin_exports_the_header():
     assert exported(kernels.HOST) == declared()
     assert needed(kernels.HOST) <= SYSTEM | {"libstdc++.so.6"}
+
+
+def toolkit(folder: Path, *, knows: str, lists: str) -> str:
+    """Makes a folder a toolkit's, whose nvcc knows and lists some architectures, as old ones do."""
+    (folder / "bin").mkdir()
+    nvcc = folder / "bin/nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\n"
+        f"for name in {knows}; do case $* in *=compute_$name,*) exit 0; esac; done\n"
+        + (f"[ $1 = --list-gpu-code ] && echo {lists} && exit 0\n" if lists else "")
+        + "exit 1\n"
+    )
+    nvcc.chmod(0o755)
+    return str(folder)
+
+
+def chosen(wish: str, home: str, *asked: str) -> tuple[list[str], str]:
+    """(architectures, why)."""
+    found = script().choose(wish, home=home, asked=[*asked])
+    assert bool(found.nvcc) == bool(found.names)
+    return found.names, found.why
+
+
+@needs_nvcc
+def test_the_nvcc_of_this_machine_compiles_for_some_of_ours():
+    chosen = script().choose("on", home=None, asked=[])
+    assert chosen.nvcc == NVCC
+    assert set(chosen.names) <= {"89", "90a", "100a"}
+
+
+def test_a_build_takes_of_ours_what_the_toolkit_knows(tmp_path: Path):
+    """CUDA 11.8 lists sm_90 and does not know sm_90a."""
+    home = toolkit(tmp_path, knows="80 89 90", lists="sm_80 sm_89 sm_90")
+    for wish in ("auto", "on"):
+        assert chosen(wish, home) == (["89"], f"{home}/bin/nvcc knows them")
+    asked = (["80"], f"REFT_CUDA_ARCHITECTURES asks {home}/bin/nvcc for them")
+    assert chosen("auto", home, "80") == asked
+    assert chosen("off", home, "80") == ([], "REFT_BUILD_CUDA is off")
+
+
+@pytest.mark.parametrize(("lists", "listed"), [("sm_70 sm_80", "70, 80"), ("", "none")])
+def test_a_toolkit_that_is_too_old_builds_none_and_is_named(
+    tmp_path: Path, lists: str, listed: str
+):
+    home = toolkit(tmp_path, knows="70 80", lists=lists)
+    why = f"{home}/bin/nvcc compiles for none of 89, 90a, 100a (it lists {listed})"
+    assert chosen("auto", home) == ([], why)
+    with pytest.raises(SystemExit) as ended:
+        chosen("on", home)
+    assert str(ended.value) == (
+        f"REFT_BUILD_CUDA is on, and {why}: install a CUDA toolkit (from 12.8 on they compile for "
+        "89, 90a, 100a), or name its folder with CUDA_HOME."
+    )
+
+
+def test_without_a_toolkit_none_is_built(tmp_path: Path):
+    why = f"there is no nvcc in {tmp_path}/bin"
+    assert chosen("auto", str(tmp_path)) == ([], why)
+    with pytest.raises(SystemExit, match=f"^REFT_BUILD_CUDA is on, and {why}: install a CUDA"):
+        chosen("on", str(tmp_path))
+    with pytest.raises(SystemExit, match=r"^REFT_BUILD_CUDA is 'yes'; wanted auto, on or off\.$"):
+        chosen("yes", str(tmp_path))
+
+
+@needs_nvcc
+def test_a_library_tells_what_it_was_compiled_for(built: tuple[Path, str], tmp_path: Path):
+    library, _ = built
+    told = script().is_compiled_for
+    assert told(library, ["90a"])
+    assert not told(library, ["90"])
+    assert not told(library, ["89", "90a"])
+    assert not told(tmp_path / "none.so", ["90a"])
 
 
 def test_a_failing_compiler_ends_the_build_with_its_words(tmp_path: Path):
