@@ -76,11 +76,17 @@ class Flusher:
         """Tell of `nbytes` more; OSError if the disk refused what came before."""
         self._waiting += nbytes
         if self._waiting >= _FLUSH_BYTES and (self._last is None or self._last.done()):
-            if self._last is not None:
-                self._last.result()
+            self._hear()
             self._last = self._thread.submit(os.fdatasync, self._descriptor)
             self._waiting = 0
 
     def close(self) -> None:
-        """Wait for the thread; the file can then be closed."""
+        """Wait for the thread; the file can then be closed. OSError as in `wrote`."""
         self._thread.shutdown()
+        self._hear()
+
+    def _hear(self) -> None:
+        # The system tells a descriptor of a failure once: whoever synchronises later hears of none.
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()

@@ -80,3 +80,15 @@ def test_a_flusher_works_behind_the_writer_and_tells_what_the_disk_refused(
         with pytest.raises(OSError, match="Input/output error"):
             flusher.wrote(10)
         flusher.close()
+
+
+def test_a_flusher_tells_at_its_end_what_the_disk_refused_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The kernel synchronises no device without a disk behind it."""
+    monkeypatch.setattr(files, "_FLUSH_BYTES", 10)
+    with Path("/dev/null").open("wb") as file:
+        flusher = Flusher(file.fileno())
+        flusher.wrote(10)
+        with pytest.raises(OSError, match="Invalid argument"):
+            flusher.close()

@@ -61,9 +61,11 @@ class ShardFile:
         self._flusher.wrote(len(data))
 
     def close(self) -> None:
-        """Close the file."""
-        self._flusher.close()
-        os.close(self._descriptor)
+        """Close the file; OSError if the disk refused something that was written."""
+        try:
+            self._flusher.close()
+        finally:
+            os.close(self._descriptor)
 
     def _record(self, name: str, piece: Piece) -> None:
         done = self.pieces.setdefault(name, [])

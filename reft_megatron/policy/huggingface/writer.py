@@ -6,6 +6,7 @@ rank, and have the folder published (see `policy.draft`) when it is whole.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +80,8 @@ class WeightWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._close()
+        with contextlib.suppress(OSError):  # what finish() has not closed is thrown away
+            self._close()
         if self._finishing or (error is not None and not isinstance(error, Exception)):
             return  # the others know already, or whoever ends the process does not wait for them
         with self._draft.step("written"):
@@ -116,8 +118,10 @@ class WeightWriter:
         self._draft.publish()
 
     def _close(self) -> None:
-        while self._files:
-            self._files.popitem()[1].close()
+        """Close every file, whatever fails at some; OSError if anything does."""
+        with contextlib.ExitStack() as closing:
+            while self._files:
+                closing.callback(self._files.popitem()[1].close)
 
     def _put(self, files: Mapping[str, bytes]) -> None:
         """Write what stands beside the weights."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from reft_megatron import files
 from reft_megatron.policy.huggingface.shard_file import ShardFile, allocate
 from reft_megatron.policy.huggingface.shard_plan import Shard, TensorInfo, plan_shards
 
@@ -96,3 +98,16 @@ def test_pieces_that_do_not_fit(tmp_path: Path, name, piece, row, column, compla
         f"{complaint} is no piece of tensor {name}, which is {info.dtype} {list(info.shape)}"
     )
     assert path.read_bytes() == before
+
+
+def test_what_cannot_reach_the_disk_is_told_at_the_end(tmp_path: Path, monkeypatch):
+    """A device without a disk takes what is written, and cannot be synchronised."""
+    monkeypatch.setattr(files, "_FLUSH_BYTES", 1)
+    _, shard, whole = make(tmp_path)
+    whole.close()
+    file = ShardFile(Path("/dev/null"), shard, TENSORS)
+    file.put("v", torch.ones(5).half(), row=0, column=0)
+    with pytest.raises(OSError, match="Invalid argument"):
+        file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file._descriptor)

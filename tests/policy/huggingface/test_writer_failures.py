@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from reft_megatron import files
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.draft import MANIFEST
@@ -205,6 +206,33 @@ def test_a_disk_that_fails_later(tmp_path: Path, monkeypatch, call: str, what: s
 
     message = refusal(tmp_path / "out", fill)
     assert message == told(what, "rank 0: OSError: [Errno 5] Input/output error")
+
+
+def without_a_disk(writer: WeightWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on what is written goes to a device that cannot be synchronised."""
+    monkeypatch.setattr(files, "_FLUSH_BYTES", 1)
+    (file,) = writer._draft.path.iterdir()
+    file.unlink()
+    file.symlink_to("/dev/null")
+
+
+def test_what_cannot_reach_the_disk_is_told_before_the_end(tmp_path: Path, monkeypatch):
+    def fill(writer: WeightWriter) -> None:
+        without_a_disk(writer, monkeypatch)
+        writer.write("norm", drawn(TENSORS)["norm"])
+        writer.finish(FILES)
+
+    found = "rank 0: OSError: [Errno 22] Invalid argument"
+    assert refusal(tmp_path / "out", fill) == told("written", found)
+
+
+def test_what_failed_first_is_told(tmp_path: Path, monkeypatch):
+    def fill(writer: WeightWriter) -> None:
+        without_a_disk(writer, monkeypatch)
+        writer.write("norm", drawn(TENSORS)["norm"])
+        raise KeyError("layer 3")
+
+    assert refusal(tmp_path / "out", fill) == told("written", "rank 0: KeyError: 'layer 3'")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", MANIFEST, "sub/config.json", ""])
