@@ -16,8 +16,11 @@ from pathlib import Path
 
 import xxhash
 
-__all__ = ["Flusher", "checksum", "drafting", "sync", "write_whole"]
+__all__ = ["WRITE_BYTES", "Flusher", "checksum", "drafting", "sync", "write_whole"]
 
+WRITE_BYTES = 1 << 17
+"""Bytes to give a large file at once. Larger writes get larger pages of the page cache, which a
+busy Linux looks for up to six times as long."""
 _FLUSH_BYTES = 64 << 20
 
 

@@ -36,15 +36,11 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.serialization import get_crc32_options, set_crc32_options
 
 from reft_megatron.errors import CheckpointError
-from reft_megatron.files import Flusher
+from reft_megatron.files import WRITE_BYTES, Flusher
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.torch_dist_reader import FORMAT
 
 __all__ = ["Piece", "write"]
-
-_STEP = 1 << 17
-"""Bytes that a file is given at once. Larger writes get larger pages of the page cache, which a
-busy Linux looks for up to six times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +152,11 @@ def _write_file(
 
 
 class _Steps(io.FileIO):
-    """A file that takes no more than `_STEP` at a time."""
+    """A file that takes no more than `WRITE_BYTES` at a time."""
 
     def write(self, data: Any, /) -> int:
         """Write the beginning of `data`; returns how much, and BufferedWriter comes again."""
-        return super().write(memoryview(data)[:_STEP])
+        return super().write(memoryview(data)[:WRITE_BYTES])
 
 
 def _append(file: BinaryIO, tensor: Tensor) -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import torch
 
-from reft_megatron.files import Flusher
+from reft_megatron.files import WRITE_BYTES, Flusher
 from reft_megatron.policy.huggingface.shard_plan import Piece, Shard, TensorInfo
 
 __all__ = ["ShardFile", "allocate"]
-
-_STEP = 1 << 17
-"""Linux looks long for memory for a large write: in steps it is two to four times as fast."""
 
 
 def allocate(path: Path, shard: Shard) -> None:
@@ -96,5 +93,5 @@ def _fitting(
 
 def _write_at(descriptor: int, data: memoryview, at: int) -> None:
     while data:
-        count = os.pwrite(descriptor, data[:_STEP], at)
+        count = os.pwrite(descriptor, data[:WRITE_BYTES], at)
         data, at = data[count:], at + count
