@@ -52,7 +52,8 @@ def _machine() -> Table:
 
 def _library(path: Path) -> str:
     try:
-        return kernels.state(kernels.Library(path))
+        device = torch.cuda.current_device() if torch.cuda.is_available() else 0
+        return kernels.state(kernels.Library(path), device)
     except ConfigError as error:
         return str(error)
 

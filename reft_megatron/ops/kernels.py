@@ -9,6 +9,7 @@ module. Nothing is compiled here, and no library of CUDA is needed to import thi
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -103,7 +104,8 @@ class Library:
 
     def probe(self, device: int) -> int:
         """0 if it can run on that device, else the status that says why not."""
-        return int(self._functions.reft_probe(device))
+        with _current(device):
+            return int(self._functions.reft_probe(device))
 
     def decode_attention(
         self,
@@ -206,7 +208,7 @@ class Library:
     def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
         function = getattr(self._functions, name)
         if like.is_cuda:
-            with torch.cuda.device(like.device):
+            with _current(like.device.index):
                 stream = torch.cuda.current_stream().cuda_stream
                 status = function(ctypes.byref(args), like.device.index, stream)
         else:
@@ -252,7 +254,7 @@ def cuda(device: int) -> Library | str:
     return state(library, device) if library.probe(device) else library
 
 
-def state(library: Library, device: int = 0) -> str:
+def state(library: Library, device: int) -> str:
     """What a library has code for, and what keeps it from running on a device."""
     status = library.probe(device)
     trouble = f", but {library.message(status)} (status {status})" if status else ""
@@ -275,10 +277,15 @@ def served() -> list[Served]:
 def _served(operator: str, library: Library | str, *, otherwise: str) -> Served:
     if isinstance(library, str):
         return Served(operator=operator, backend=otherwise, why=library)
-    return Served(operator=operator, backend=library.name, why=f"it {state(library)}")
+    return Served(operator=operator, backend=library.name, why=f"it has code for {library.target}")
 
 
 _HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)"
+
+
+def _current(device: int) -> AbstractContextManager[None]:
+    """A GPU as the current one inside the block: a library makes it so, and leaves it at that."""
+    return torch.cuda.device(device) if torch.cuda.is_available() else nullcontext()
 
 
 def _cache(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import subprocess
 from collections.abc import Iterator
@@ -150,6 +151,47 @@ def test_caches_of_two_strides_and_strided_indices_are_refused():
         kernels.host().decode_attention(**x | {"keys": turned})
     with pytest.raises(ValueError, match=r"^indices with stride 2; wanted them side by side\.$"):
         kernels.host().decode_attention(**x | {"lengths": torch.tensor([3, 0, 17, 0])[::2]})
+
+
+PICKY = """#include <reft_kernels.h>
+int reft_abi(void) { return REFT_KERNELS_ABI; }
+const char* reft_target(void) { return "cuda 90a"; }
+const char* reft_message(int status) { return status ? "no such device" : "no error"; }
+int reft_probe(int device) { return device == 2 ? 0 : 100; }
+#define NOTHING(name) int reft_##name(const reft_##name##_args* a, int b, void* c) { return 0; }
+NOTHING(decode_attention) NOTHING(append) NOTHING(draw)
+"""
+"""A library that runs on GPU 2 alone."""
+
+
+def test_a_probe_is_about_a_device_and_leaves_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = compiled(PICKY, tmp_path, "-shared", "-fPIC", "-Wno-unused-parameter")
+    library = kernels.Library(made)
+    assert kernels.state(library, 2) == "has code for cuda 90a"
+    assert kernels.state(library, 1) == "has code for cuda 90a, but no such device (status 100)"
+    current = [0]
+
+    @contextlib.contextmanager
+    def device(number: int) -> Iterator[None]:
+        current.append(number)
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(kernels, "CUDA", made)
+    monkeypatch.setattr(kernels, "cuda", kernels.cuda.__wrapped__)  # nothing is kept of this
+    seen = []
+    probe = library._functions.reft_probe
+    library._functions.reft_probe = lambda number: seen.append(current[-1]) or probe(number)
+    assert [library.probe(number) for number in (2, 5)] == [0, 100]
+    assert (seen, current) == ([2, 5], [0])
+    assert {(row.backend, row.why) for row in kernels.served()} == {
+        (made.name, "it has code for cuda 90a")
+    }
 
 
 def test_who_serves_on_a_cpu():
