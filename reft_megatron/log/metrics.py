@@ -109,7 +109,11 @@ _ROWS = (
     ("eval/dev_loss", "nats", "Cross-entropy of a reranker on the dev rollouts, mean over them"),
     ("eval/test_accuracy", "share", "Test problems answered right, greedy; selects nothing"),
     ("eval/vote_accuracy", "share", "Problems whose majority answer over the samples is right"),
-    ("faults/executor", "verdicts", "Executor faults in the iteration, after one retry each"),
+    (
+        "faults/executor",
+        "verdicts",
+        "Completions of the iteration that could not be judged, after one retry each",
+    ),
     ("prompts/dropped", "prompts", "Training problems left out, as their prompts are too long"),
     (
         "mismatch/ratio",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -27,17 +26,7 @@ from reft_megatron.tasks.task import Task
 from reft_megatron.tokenizer import Tokenizer
 from reft_megatron.types import Completion, Problem, Prompt, Rollout
 
-__all__ = ["Answerer", "Answers"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What came of a set of problems on one replica."""
-
-    rollouts: list[Rollout] | None
-    """Judged completions, executor faults left out; None except on the replica's writer."""
-    faults: int
-    """Executor faults over all replicas."""
+__all__ = ["Answerer"]
 
 
 class Answerer:
@@ -141,11 +130,12 @@ class Answerer:
         advance(int(everywhere) - tokens)
         return hearing
 
-    def answers(self, hearing: Hearing | None, *, known: int = 0) -> Answers:
+    def answers(self, hearing: Hearing | None, *, known: int = 0) -> list[Rollout] | None:
         """What came of `ask`; waits for the last verdicts, and every rank calls.
 
-        Raises TrainingError on every rank if too many completions could not be judged, of these and
-        those that were `known`.
+        The judged completions of this replica, without those that could not be judged; None except
+        on its writer. Raises TrainingError on every rank if those are too many, of all that were
+        asked and the `known`.
         """
         rollouts, mine = None, (0, 0)
         if hearing is not None:
@@ -161,7 +151,7 @@ class Answerer:
                 f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: "
                 "look at the machine's process and memory limits."
             )
-        return Answers(rollouts=rollouts, faults=faults)
+        return rollouts
 
     def _stop(self, problem_id: str, sample: int, tokens: Sequence[int]) -> bool:
         """True if a response is over though no end-of-sequence token came."""

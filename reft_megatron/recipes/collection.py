@@ -18,7 +18,6 @@ from reft_megatron.config import RolloutsConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
-from reft_megatron.recipes.answering import Answers
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.rollouts.journal import Journal
@@ -59,13 +58,13 @@ class Collection:
         samples: int,
         sampling: Sampling,
         iteration: int,
-    ) -> Answers:
-        """Judged rollouts for this iteration."""
+    ) -> list[Rollout] | None:
+        """Judged rollouts for this iteration; None except on a replica's writer."""
         if self._replay is not None:
-            return self._answers(self._replay, iteration)
+            return self._read(self._replay, iteration)
         if self._has(iteration, version=policy.version, seed=sampling.seed):
             self._session.log.say(f"iteration {iteration}: its rollouts are in the ledger already")
-            return self._answers(self._ledger, iteration)
+            return self._read(self._ledger, iteration)
         return self._sample(policy, problems, samples, sampling=sampling, iteration=iteration)
 
     def keep(self, buffer: RolloutBuffer, iteration: int) -> None:
@@ -97,7 +96,7 @@ class Collection:
         *,
         sampling: Sampling,
         iteration: int,
-    ) -> Answers:
+    ) -> list[Rollout] | None:
         """Ask the policy; the programs of finished answers are run meanwhile."""
         session, answerer = self._session, self._session.answerer
         journal = self._journal(iteration=iteration, seed=sampling.seed, version=policy.version)
@@ -113,11 +112,11 @@ class Collection:
                 keep=journal.append,
             )
         with session.log.phase("reward", None, "completions"):
-            answers = answerer.answers(hearing, known=len(known))
+            rollouts = answerer.answers(hearing, known=len(known))
             journal.flush()
-        if answers.rollouts is not None and session.mesh.data.first:
-            answers.rollouts.extend(known)
-        return answers
+        if rollouts is not None and session.mesh.data.first:
+            rollouts.extend(known)
+        return rollouts
 
     def _recover(self, journal: Journal, iteration: int) -> list[Rollout]:
         """What an interrupted start of this iteration left, on every rank."""
@@ -145,13 +144,12 @@ class Collection:
                 self._ledger.drop_from(iteration)
         return session.mesh.world.broadcast_object(found)
 
-    def _answers(self, ledger: Ledger, iteration: int) -> Answers:
+    def _read(self, ledger: Ledger, iteration: int) -> list[Rollout] | None:
         """Recorded rollouts, read by one writer; the others have none."""
         mesh = self._session.mesh
-        rollouts = None
-        if mesh.writer:
-            rollouts = ledger.read(iteration) if mesh.data.first else []
-        return Answers(rollouts=rollouts, faults=0)
+        if not mesh.writer:
+            return None
+        return ledger.read(iteration) if mesh.data.first else []
 
     def _journal(self, *, iteration: int, seed: int, version: int) -> Journal:
         session = self._session

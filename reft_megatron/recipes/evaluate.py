@@ -128,8 +128,8 @@ def _ask(
         hearing = answerer.ask(
             policy, asked, samples=samples, sampling=sampling, advance=phase.advance
         )
-        answers = answerer.answers(hearing)
-    parts = session.mesh.world.gather_objects(answers.rollouts or [])
+        own = answerer.answers(hearing)
+    parts = session.mesh.world.gather_objects(own or [])
     rollouts = [rollout for part in parts for rollout in part]
     return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))
 

@@ -93,13 +93,13 @@ def iterate(
 
     # 2. Let the policy answer them, and run the programs; every completion gets a reward.
     samples = config.ppo.samples_per_problem
-    answers = collection.collect(
+    rollouts = collection.collect(
         policy, batch, samples=samples, sampling=sampling, iteration=iteration
     )
 
     # 3. Spread the rollouts over the ranks.
-    buffer.fill(answers.rollouts)
-    metrics = rollout_metrics(buffer.rollouts, answers.faults)
+    buffer.fill(rollouts)
+    metrics = rollout_metrics(buffer.rollouts, asked=len(batch) * samples)
     buffer.distribute(
         max_tokens=config.optimizer.micro_batch_tokens, multiple_of=session.batch_multiple
     )

@@ -16,9 +16,15 @@ from reft_megatron.types import Reason, Rollout
 __all__ = ["rollout_metrics", "update_metrics"]
 
 
-def rollout_metrics(rollouts: Sequence[Rollout], faults: int) -> dict[str, float]:
-    """Rewards, verdict shares and lengths of a whole batch; accuracy apart from reward."""
+def rollout_metrics(rollouts: Sequence[Rollout], *, asked: int) -> dict[str, float]:
+    """Rewards, verdict shares and lengths of a whole batch; accuracy apart from reward.
+
+    What is missing of the completions that were `asked` could not be judged: so a batch has the
+    same metrics whether it was sampled now or comes from a ledger.
+    """
     count = len(rollouts)
+    # A ledger that is replayed may hold more than this run would ask.
+    faults = max(asked - count, 0)
     reasons = Counter(rollout.verdict.reason for rollout in rollouts)
     reasons[Reason.EXECUTOR_FAULT] = faults
     lengths = np.array([len(rollout.completion.token_ids) for rollout in rollouts])

@@ -81,7 +81,7 @@ def _fill(
     """Bring one block into the ledger, unless it is there; (rollouts, right ones) of it."""
     config = session.config
     samples = config.sample.samples_per_problem
-    answers = collection.collect(
+    rollouts = collection.collect(
         policy,
         block,
         samples=samples,
@@ -89,10 +89,9 @@ def _fill(
         iteration=number,
     )
     buffer = RolloutBuffer(session.mesh, pad_id=session.tokenizer.pad_id)
-    buffer.fill(answers.rollouts)
+    buffer.fill(rollouts)
     count = buffer.num_sequences
-    # The ledger does not tell how many completions could not be judged; what is missing does.
-    metrics = rollout_metrics(buffer.rollouts, len(block) * samples - count)
+    metrics = rollout_metrics(buffer.rollouts, asked=len(block) * samples)
     right = sum(rollout.verdict.correct for rollout in buffer.rollouts)
     # Nothing is trained, so any micro-batch will do.
     buffer.distribute(max_tokens=buffer.num_tokens)

@@ -1,4 +1,4 @@
-"""Asking and judging: over-long prompts left out, faults of the checker dropped and counted."""
+"""Asking and judging: over-long prompts left out, faults of the checker dropped."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from reft_megatron.config import Config, load_config
 from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
 from reft_megatron.policy.families import find_architecture
-from reft_megatron.recipes.answering import Answerer, Answers
+from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.judging import Hearing
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
-from reft_megatron.types import Completion, Reason
+from reft_megatron.types import Completion, Reason, Rollout
 
 GOOD, WRONG, HANGS, BROKEN = (
     "    return {answer}\n",
@@ -61,7 +61,9 @@ def configure(tokenizer_path: Path, *overrides: str) -> Config:
     return load_config(None, [*base, *overrides])
 
 
-def judge(answerer: Answerer, *programs: str, finished: bool = True, known: int = 0) -> Answers:
+def judge(
+    answerer: Answerer, *programs: str, finished: bool = True, known: int = 0
+) -> list[Rollout]:
     """What it says of these programs, answers to the first training problems."""
     problems = load_task(load_config(None, ["task.train_size=4"]).task).train[: len(programs)]
     hearing = Hearing(answerer._bench, problems, version=5, seed=9)
@@ -115,13 +117,12 @@ def test_a_program_that_has_returned_is_over(opened: Open) -> None:
 
 def test_rewards_follow_verdicts(opened: Open) -> None:
     answers = judge(opened("rewards.partial=0.25"), GOOD, WRONG, BROKEN)
-    assert answers.faults == 0
-    assert [(r.verdict.reason, r.reward) for r in answers.rollouts] == [
+    assert [(r.verdict.reason, r.reward) for r in answers] == [
         (Reason.CORRECT, 1.0),
         (Reason.WRONG_VALUE, 0.25),
         (Reason.SYNTAX_ERROR, 0.0),
     ]
-    assert {(r.policy_version, r.seed) for r in answers.rollouts} == {(5, 9)}
+    assert {(r.policy_version, r.seed) for r in answers} == {(5, 9)}
 
 
 @pytest.mark.parametrize(("setting", "reward"), [("keep", 1.0), ("zero", 0.0)])
@@ -129,7 +130,7 @@ def test_a_truncated_completion_is_rewarded_as_asked(
     opened: Open, setting: str, reward: float
 ) -> None:
     answers = judge(opened(f"ppo.truncated_reward={setting}"), GOOD, finished=False)
-    assert [rollout.reward for rollout in answers.rollouts] == [reward]
+    assert [rollout.reward for rollout in answers] == [reward]
 
 
 @contextmanager
@@ -164,12 +165,11 @@ def killing_workers() -> Iterator[None]:
         thread.join()
 
 
-def test_faults_are_dropped_and_counted(opened: Open) -> None:
+def test_faults_are_dropped(opened: Open) -> None:
     answerer = opened("rewards.max_fault_fraction=0.5", "rewards.timeout_s=60")
     with killing_workers():
         answers = judge(answerer, GOOD, HANGS, WRONG)
-    assert answers.faults == 1
-    reasons = [rollout.verdict.reason for rollout in answers.rollouts]
+    reasons = [rollout.verdict.reason for rollout in answers]
     assert reasons == [Reason.CORRECT, Reason.WRONG_VALUE]
 
 
@@ -178,7 +178,7 @@ def test_what_an_earlier_start_judged_counts_among_what_was_asked(opened: Open) 
     answerer = opened("rewards.max_fault_fraction=0.25", "rewards.timeout_s=60")
     with killing_workers():
         answers = judge(answerer, HANGS, known=3)
-    assert (answers.rollouts, answers.faults) == ([], 1)
+    assert answers == []
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
+from collections.abc import Sequence
 
 import pytest
 
+from reft_megatron.cli import main
+from reft_megatron.rewards import Judge
 from reft_megatron.rollouts.ledger import Ledger
+from reft_megatron.types import Reason, Verdict
 from tests.launch import CONSTANT_LR, Launcher, Run, differences
+from tests.ranks import Ranks
 
 pytestmark = pytest.mark.megatron
 SETTINGS = (
@@ -144,6 +150,37 @@ def rollouts(run: Run, iteration: int) -> dict[tuple[str, int], list[int]]:
         (r.completion.problem_id, r.completion.sample): r.completion.token_ids.tolist()
         for r in found
     }
+
+
+def play_faults(count: int, arguments: tuple[str, ...]) -> int:
+    """A run whose checker cannot judge the first `count` completions that it is given."""
+    judge, left = Judge.judge, count
+
+    def judge_some(self: Judge, items: Sequence[tuple[str, str]]) -> list[Verdict]:
+        nonlocal left
+        verdicts = judge(self, items)
+        faults = min(left, len(verdicts))
+        left -= faults
+        return [Verdict(reason=Reason.EXECUTOR_FAULT)] * faults + verdicts[faults:]
+
+    Judge.judge = judge_some
+    return main(("ppo", *arguments))
+
+
+def test_an_iteration_from_the_ledger_has_the_same_metrics_faults_too(
+    launch: Launcher, ranks: Ranks, settings: tuple[str, ...]
+):
+    name = ("run.name=faulty", "ppo.iterations=1", "rewards.max_fault_fraction=0.5")
+    arguments = (*launch.base, *SETTINGS, *settings, *name, "log.progress=false")
+    assert ranks(1, play_faults, 3, arguments) == [0]
+    run = Run(1, folder=launch.folder / "faulty", told=launch.folder)
+    before = run.content("metrics.jsonl")
+    assert run.series("faults/executor") == [3]
+    assert run.series(f"verdict/{Reason.EXECUTOR_FAULT}") == [3 / 16]
+    # As a kill between ledger and checkpoint leaves it.
+    shutil.rmtree(run.folder / "checkpoints")
+    assert ranks(1, play_faults, 0, arguments) == [0]
+    assert run.content("metrics.jsonl") == before
 
 
 def test_kills_at_random_moments_change_nothing(launch: Launcher, settings: tuple[str, ...]):

@@ -37,7 +37,7 @@ BATCH = [
 
 
 def test_a_batch() -> None:
-    metrics = rollout_metrics(BATCH, faults=1)
+    metrics = rollout_metrics(BATCH, asked=4)
     check_names(metrics)
     shares = {Reason.CORRECT: 0.5, Reason.WRONG_VALUE: 0.25, Reason.EXECUTOR_FAULT: 0.25}
     assert metrics == pytest.approx(
