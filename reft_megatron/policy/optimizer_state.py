@@ -186,7 +186,8 @@ def _piece(inner: torch.optim.Optimizer, main: Tensor, kind: str) -> Tensor:
     """State of `main`, flat; zeros before the first step."""
     if kind == _MASTER:
         return main.detach().view(-1)
-    return inner.state.get(main, {}).get(kind, torch.zeros_like(main.detach())).view(-1)
+    found = inner.state.get(main, {}).get(kind)
+    return (torch.zeros_like(main.detach()) if found is None else found).view(-1)
 
 
 def _gathered(share: _Share, piece: Tensor | None, mesh: Mesh) -> Tensor | None:

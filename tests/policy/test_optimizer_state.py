@@ -200,6 +200,15 @@ def test_before_the_first_step(alone, fields, tmp_path):
     assert train(other, fields, 3) == train(policy, fields, 3)
 
 
+def test_moments_that_are_there_are_saved_without_room_for_others(
+    alone, fields, tmp_path, monkeypatch
+):
+    policy = open_policy(LAYOUTS["1"])
+    train(policy, fields, 1)
+    monkeypatch.setattr(torch, "zeros_like", lambda tensor: pytest.fail("it takes memory"))
+    policy.save(tmp_path / "ckpt", extra={})
+
+
 def test_moments_that_are_missing_are_no_zeros(alone, fields, tmp_path):
     policy = open_policy(LAYOUTS["1"])
     train(policy, fields, 1)
