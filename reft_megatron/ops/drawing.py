@@ -1,10 +1,11 @@
-"""The draw of a token: Gumbel maximum and log-sum-exp in one pass over logits.
+"""The draw of a token: Gumbel maximum and log-sum-exp over a row of logits.
 
-Owns the operator `reft::draw`, registered with torch, and the choice of who serves it: the kernel
-of csrc/kernels on a GPU, its host twin on a CPU (the noise alone is dozens of passes over [B, V] in
-tensor arithmetic), plain torch where neither is. Backends differ in the last bits of logarithms, so
-two of them may part at near ties. Knows one shard of the vocabulary; what ranks tell each other is
-`ops.sampling`'s.
+Owns the operator `reft::draw`, registered with torch, and the choice of who serves it. On a GPU the
+kernel of csrc/kernels does all in one pass, or plain torch where that library cannot run. On a CPU
+the host twin draws, as the noise alone is dozens of passes over [B, V] in tensor arithmetic; torch
+does the rest, the log-sum-exp and what is greedy. Backends differ in the last bits of logarithms,
+so two of them may part at near ties. Knows one shard of the vocabulary; what ranks tell each other
+is `ops.sampling`'s.
 
 Legend: B rows of a batch, V vocabulary rows of this shard.
 """
@@ -48,7 +49,8 @@ def draw(
 
     logits fp32 [B, V], of the vocabulary's rows start .. start + V - 1; -inf is never drawn unless
     there is nothing else. keys int64 [B, 2] and positions int64 [B] as `ops.philox.gumbel` takes
-    them; greedy has no noise. Raises ValueError for what does not fit.
+    them; greedy has no noise. Raises ValueError for what does not fit, and ConfigError on a CPU
+    whose twin is not built.
     """
     rows = len(logits)
     fits = logits.dim() == 2 and logits.dtype == torch.float32 and logits.shape[1] > 0
@@ -71,11 +73,10 @@ def draw(
 
 
 def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
-    library = kernels.twin()
-    if how["greedy"] or not isinstance(library, kernels.Library):
+    if how["greedy"]:
         return reference.draw(logits, keys, positions, **how)
     # torch sums exponentials eight at a time, which the twin does not.
-    score, token, logit, _ = library.draw(logits, keys, positions, **how, sums=False)
+    score, token, logit, _ = kernels.host().draw(logits, keys, positions, **how, sums=False)
     return score, token, logit, torch.logsumexp(logits / how["temperature"], dim=-1)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served", "state", "twin"]
+__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served", "state", "summary"]
 
 ABI = 4
 """REFT_KERNELS_ABI of the header that this module mirrors."""
@@ -236,15 +236,6 @@ def host() -> Library:
 
 
 @cache
-def twin() -> Library | str:
-    """The host twin, or why there is none."""
-    try:
-        return host()
-    except ConfigError as error:
-        return str(error)
-
-
-@cache
 def cuda(device: int) -> Library | str:
     """The library for that GPU, or why there is none."""
     try:
@@ -262,16 +253,27 @@ def state(library: Library, device: int) -> str:
 
 
 def served() -> list[Served]:
-    """Who serves each operator here: on the current GPU, or on a CPU where there is none."""
+    """Who serves each operator here: on the current GPU, or on a CPU where there is none.
+
+    Raises ConfigError on a CPU whose twin is not built.
+    """
     gpu = torch.cuda.is_available()
     library = cuda(torch.cuda.current_device()) if gpu else "no GPU"
-    native = twin() if not gpu else library
     masked = "torch: scaled_dot_product_attention under a mask"
     return [
         _served("append", library, otherwise="torch"),
         _served("decode_attention", library, otherwise=masked),
-        _served("draw", native, otherwise="torch"),
+        _served("draw", library if gpu else host(), otherwise="torch"),
     ]
+
+
+def summary() -> str:
+    """The same in one line, as a run begins with; raises the same."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in served():
+        groups.setdefault((row.backend.partition(":")[0], row.why), []).append(row.operator)
+    told = (f"{', '.join(names)} by {by} ({why})" for (by, why), names in groups.items())
+    return "; ".join(told)
 
 
 def _served(operator: str, library: Library | str, *, otherwise: str) -> Served:

@@ -26,6 +26,7 @@ from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
 from reft_megatron.log.page import Table
 from reft_megatron.log.report import write_run_report
+from reft_megatron.ops import kernels
 from reft_megatron.policy import (
     Policy,
     StepStats,
@@ -81,6 +82,7 @@ class Session:
             timeout_s=config.run.collective_timeout_s,
             threads=config.run.threads,
         )
+        self._operators = kernels.summary()
         world = self.mesh.world
         self._pulse = None
         if world.size > 1:
@@ -358,6 +360,7 @@ class Session:
             f"({self.task.form}), {mesh.world.size} ranks = tensor {mesh.tensor.size} x pipeline "
             f"{mesh.pipeline.size} x data {mesh.data.size}, {mesh.device.type}, {state}"
         )
+        log.say(f"operators: {self._operators}")
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from reft_megatron.errors import ConfigError
 from reft_megatron.ops import kernels
 from reft_megatron.ops.drawing import draw
 from reft_megatron.ops.philox import gumbel
@@ -114,13 +116,19 @@ def test_nan_shows_in_the_log_sum():
     assert draw(logits, keys, positions).log_sum.isnan().all()
 
 
-def test_without_the_library_torch_draws_the_same(monkeypatch: pytest.MonkeyPatch):
+def test_torch_alone_draws_the_same():
+    """As it does on a GPU without the library."""
     x = scene(50, 600)
     found = draw(*x)
-    monkeypatch.setattr(kernels, "twin", lambda: "not built")
-    plain = draw(*x)
-    assert torch.equal(found.token, plain.token)
-    torch.testing.assert_close(found.log_sum, plain.log_sum, **BAND)
+    _, token, _, log_sum = reference.draw(*x, start=0, temperature=1.0, greedy=False)
+    assert torch.equal(found.token, token)
+    torch.testing.assert_close(found.log_sum, log_sum, **BAND)
+
+
+def test_without_the_twin_a_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(kernels, "host", lambda: kernels.Library(tmp_path / "none.so"))
+    with pytest.raises(ConfigError, match=r"^none\.so is not built: `pip install -e \.` builds it"):
+        draw(*scene(3, 7))
 
 
 def test_the_operator_is_what_torch_expects():

@@ -200,3 +200,16 @@ def test_who_serves_on_a_cpu():
         ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
         ("draw", "_kernels_host.so", "it has code for host"),
     ]
+    assert kernels.summary() == (
+        "append, decode_attention by torch (no GPU); draw by _kernels_host.so (it has code for "
+        "host)"
+    )
+
+
+def test_a_cpu_without_the_twin_is_told_before_anything_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(kernels, "host", lambda: kernels.Library(tmp_path / "none.so"))
+    for tell in (kernels.served, kernels.summary):
+        with pytest.raises(ConfigError, match=r"^none\.so is not built: "):
+            tell()

@@ -13,6 +13,7 @@ import pytest
 
 from reft_megatron.config import load_config
 from reft_megatron.mesh import Axis, Mesh
+from reft_megatron.ops import kernels
 from reft_megatron.policy import StepStats
 from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.order import epoch_order
@@ -32,6 +33,12 @@ SMALL = ("sft.epochs=2", "sft.stop_after_epoch=1", "sft.batch_size=16", "checkpo
 def small(launch: Launcher) -> Run:
     """One epoch of two steps on two data ranks."""
     return launch(2, "sft", "small", *SMALL)
+
+
+def test_a_run_begins_with_who_serves_it(small: Run) -> None:
+    starts, operators = small.out[0].splitlines()[:2]
+    assert starts.startswith("sft small: galactica-tiny, svamp (program), 2 ranks = tensor 1 x ")
+    assert operators == f"operators: {kernels.summary()}"
 
 
 # What is wrong, the settings, and the message; # is any number.
