@@ -90,7 +90,7 @@ def append(
     faults int32 [1], where it is given, grows by the number of vectors that are not finite.
 
     Raises ValueError for shapes and dtypes that do not fit, and on a CPU for a position beyond P,
-    which on a GPU writes nothing. A GPU that the kernel does not serve is waited for.
+    which on a GPU writes nothing.
     """
     _check_cache(keys, values, like=key, scales=scales)
     if key.shape != value.shape or key.shape[1] != keys.shape[1] or value.dtype != key.dtype:
@@ -185,7 +185,10 @@ def _decode_attention_cpu(
     span = int(lengths.max()) if len(lengths) else 0
     if span > keys.shape[2]:
         raise ValueError(f"length {span}, over the cache's {keys.shape[2]} positions.")
-    return _decode_attention(query, keys, values, lengths=lengths, span=span, **how)
+    out = _decode_attention(query, keys, values, lengths=lengths, span=span, **how)
+    if out.isnan().any():  # 0 * nan is nan: what lies where nothing counts may have shown
+        out = _decode_attention(query, keys, values, lengths=lengths, span=span, hide=True, **how)
+    return out
 
 
 def _append_cpu(keys: Tensor, values: Tensor, *, positions: Tensor, **how: Any) -> None:
@@ -207,8 +210,12 @@ def _decode_attention(
     key_scales: Tensor | None,
     value_scales: Tensor | None,
     span: int,
+    hide: bool = False,
 ) -> Tensor:
-    """The operator by torch alone, over the first `span` positions."""
+    """The operator by torch alone, over the first `span` positions; no shape depends on lengths.
+
+    What lies where nothing counts must be finite, unless it is to `hide` that.
+    """
     held = query
     if key_scales is not None and value_scales is not None:
         held, keys, values = query.float(), _held(keys, query, rows), _held(values, query, rows)
@@ -218,11 +225,9 @@ def _decode_attention(
     else:
         keys, values = (_held(x, query, rows)[:, :, :span] for x in (keys, values))
     seen = _seen(lengths, span, window)
-    out = _masked(held, keys, values, seen=seen, scale=scale)
-    if not out.is_cuda and out.isnan().any():
-        # 0 * nan is nan: what lies where nothing counts has shown.
+    if hide:
         keys, values = (x.where(seen[:, None, :, None], 0) for x in (keys, values))
-        out = _masked(held, keys, values, seen=seen, scale=scale)
+    out = _masked(held, keys, values, seen=seen, scale=scale)
     return out.to(query.dtype)
 
 
@@ -266,19 +271,30 @@ def _append(
     value_scales: Tensor | None,
     faults: Tensor | None,
 ) -> None:
-    """The operator by torch alone."""
-    where = torch.arange(len(key), device=key.device) if rows is None else rows
-    busy = (positions >= 0) & (positions < keys.shape[2])
-    if not busy.all():
-        where, positions, key, value = where[busy], positions[busy], key[busy], value[busy]
+    """The operator by torch alone; no shape depends on what is in a tensor."""
+    rooms, _, places, _ = keys.shape
+    if not len(key):
+        return
+    tokens = torch.arange(len(key), device=key.device)
+    where = tokens if rows is None else rows
+    busy = (positions >= 0) & (positions < places) & (where >= 0) & (where < rooms)
+    # Who goes nowhere writes what one who goes somewhere writes, to the same place; if nobody
+    # does, all write to one place what is there.
+    taken = torch.where(busy, tokens, busy.int().argmax())
+    where, at = where[taken].clamp(0, rooms - 1), positions[taken].clamp(0, places - 1)
+
+    def put(cache: Tensor, fresh: Tensor) -> None:
+        cache[where, :, at] = torch.where(busy.any(), fresh[taken], cache[where, :, at])
+
     for cache, scales, fresh in ((keys, key_scales, key), (values, value_scales, value)):
         if scales is None:
-            cache[where, :, positions] = fresh
+            put(cache, fresh)
             continue
         if faults is not None:
-            faults += (~fresh.isfinite().all(dim=-1)).sum()
-        codes, scales[where, :, positions] = quantise(fresh)
-        cache.view(torch.uint8)[where, :, positions] = codes.view(torch.uint8)
+            faults += (busy[:, None] & ~fresh.isfinite().all(dim=-1)).sum()
+        codes, its = quantise(fresh)
+        put(scales, its)
+        put(cache.view(torch.uint8), codes.view(torch.uint8))
 
 
 torch.library.define(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 from torch.nn import functional
 
 from reft_megatron.ops import decode_attention as ops
@@ -74,6 +75,52 @@ def test_tokens_of_one_row_land_side_by_side_and_idle_ones_nowhere():
     ops.append(keys, values, key=fresh, value=-fresh, **where)
     assert keys[:, 0, :, 0].tolist() == [[0, 0, 0, 0, 1, 0, 0, 0], [3, 4, 5, 0, 0, 0, 0, 0]]
     assert torch.equal(values, -keys)
+
+
+PLACES: dict[str, tuple[list[int], list[int] | None]] = {
+    "each in its row": ([4, 0, 39], None),
+    "some idle": ([-1, 7, -1], None),
+    "an idle one in the row of others, at their first place": ([-1, 0, 1, 2], [2, 2, 2, 2]),
+    "some beyond the cache": ([40, 3, 0, 0, 5], [0, 1, 5, -1, 4]),
+    "all idle": ([-1, -1], [3, 3]),
+    "none": ([], []),
+}
+
+
+@pytest.mark.parametrize("dtype", BANDS, ids=str)
+@pytest.mark.parametrize(("positions", "rows"), PLACES.values(), ids=PLACES)
+def test_torch_alone_writes_where_it_should_and_nowhere_else(
+    positions: list[int], rows: list[int] | None, dtype: torch.dtype
+):
+    """As a GPU without the library does, where nobody looks at positions."""
+    x = scene([1, 2, 3], dtype=dtype)
+    found, wanted = [(x["keys"].clone(), x["values"].clone()) for _ in range(2)]
+    fresh = {name: torch.randn(len(positions), 2, 16).to(dtype) for name in ("key", "value")}
+    where = {
+        "positions": torch.tensor(positions),
+        "rows": None if rows is None else torch.tensor(rows),
+    }
+    ops._append(*found, **fresh, **where, key_scales=None, value_scales=None, faults=None)
+    for i, (position, row) in enumerate(zip(positions, rows or range(3), strict=False)):
+        if 0 <= position < 40 and 0 <= row < 5:
+            wanted[0][row, :, position], wanted[1][row, :, position] = (
+                f[i] for f in fresh.values()
+            )
+    assert all(map(torch.equal, found, wanted))
+
+
+def test_without_the_library_a_gpu_is_not_waited_for():
+    """Tensors without content: whatever asks for some fails, and so would a CUDA graph."""
+    with FakeTensorMode():
+        keys, values = torch.empty(2, 4, 2, 40, 16)
+        codes = torch.empty(2, 4, 2, 40, 16, dtype=torch.float8_e4m3fn)
+        query, at = torch.empty(3, 4, 16), torch.empty(3, dtype=torch.int64)
+        scales = dict(zip(("key_scales", "value_scales"), torch.empty(2, 4, 2, 40), strict=True))
+        for cache, how in (((keys, values), dict.fromkeys(scales)), (codes.unbind(), scales)):
+            fresh = {"key": query[:, 2:], "value": query[:, :2], "positions": at, "rows": at}
+            ops._append(*cache, **fresh, **how, faults=torch.empty(1, dtype=torch.int32))
+            seen = {"lengths": at, "rows": at, "window": 3, "scale": 1.0, "span": 40}
+            assert ops._decode_attention(query, *cache, **seen, **how).shape == query.shape
 
 
 @pytest.mark.parametrize("garbage", [float("nan"), float("inf"), -float("inf")])

@@ -98,17 +98,21 @@ def test_attention_is_that_over_the_dequantised_cache(
     assert distance(found, wanted) < {torch.bfloat16: 4e-3, torch.float32: 4e-6}[dtype]
 
 
-def test_the_operators_write_and_read_such_a_cache():
-    """Through the operators on a CPU: as the twin, bit for bit in what is written."""
+@pytest.mark.parametrize("by", ["operator", "torch"])
+def test_the_operators_write_and_read_such_a_cache(by: str):
+    """As the twin, bit for bit in what is written, faults included."""
     x = scene([3, 17, 0], dtype=torch.bfloat16)
     caches = [empty_cache(5, 2, 40, 16) for _ in range(2)]
     rows, positions = torch.tensor([4, 0, 2]), torch.tensor([2, 16, -1])
     fresh = {"key": x["query"][:, :2], "value": x["query"][:, 2:], "positions": positions}
-    fresh["value"][1, 1, 0] = math.inf
+    fresh["value"][1, 1, 0] = fresh["value"][2, 0, 0] = math.inf  # the third goes nowhere
     faults = [torch.zeros(1, dtype=torch.int32) for _ in range(2)]
     kernels.host().append(**caches[0], **fresh, rows=rows, faults=faults[0])
     keys, values, *scales = caches[1].values()
-    ops.append(keys, values, **fresh, rows=rows, scales=tuple(scales), faults=faults[1])
+    if by == "torch":
+        ops._append(**caches[1], **fresh, rows=rows, faults=faults[1])
+    else:
+        ops.append(keys, values, **fresh, rows=rows, scales=tuple(scales), faults=faults[1])
     for name in caches[0]:
         ours, its = (cache[name] for cache in caches)
         if ours.dtype == E4M3:
