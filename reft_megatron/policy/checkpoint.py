@@ -53,18 +53,19 @@ def save(
     Raises CheckpointError on every rank if any of them could not write; `folder` then does not
     exist, and earlier checkpoints are untouched.
     """
+    # Ranks wait for each other here, which they may not within a step.
+    state = None if optimizer is None else optimizer_state.collect(chunks, optimizer, mesh)
     draft = Draft(folder, mesh.world)
     with draft.step("begun"):
         if mesh.main:
-            for name in [WEIGHTS] if optimizer is None else [WEIGHTS, _OPTIMIZER]:
+            for name in [WEIGHTS] if state is None else [WEIGHTS, _OPTIMIZER]:
                 torch_dist.hold_room(draft.path / name)
             (draft.path / _RANDOM).mkdir()
     weights = {f"model{index}": chunk.sharded_state_dict() for index, chunk in enumerate(chunks)}
     with draft.step("written"):
         torch_dist.write(weights, draft.path / WEIGHTS)
-    if optimizer is not None:
+    if state is not None:
         with draft.step("written"):
-            state = optimizer_state.collect(chunks, optimizer, mesh)
             torch_dist.write(state, draft.path / _OPTIMIZER)
     with draft.step("written"):
         torch.save(_random_state(), _random(draft.path, mesh))

@@ -214,9 +214,9 @@ def test_moments_that_are_missing_are_no_zeros(alone, fields, tmp_path):
     train(policy, fields, 1)
     head = next(s for s in _shares(policy._chunks, policy._optimizer, alone) if "value" in s.name)
     del policy._optimizer.optimizer.state[head.main]["exp_avg"]
-    with pytest.raises(CheckpointError, match=rf"after 1 steps .* no moments of {head.name}, so"):
+    with pytest.raises(CheckpointError, match=rf"^after 1 steps .* no moments of {head.name}, so"):
         policy.save(tmp_path / "ckpt", extra={})
-    assert not (tmp_path / "ckpt").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 class GroupCount(torch.optim.SGD):
