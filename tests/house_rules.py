@@ -16,6 +16,7 @@ FLOORS = {
     "types": 0,
     "errors": 0,
     "files": 0,
+    "closing": 0,
     "config": 0,
     "mesh": 0,
     "log": 0,

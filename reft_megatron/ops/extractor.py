@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from reft_megatron import _extractor
+from reft_megatron.closing import Closing
 from reft_megatron.ops.results import Gold, Results, Route, flatten
 from reft_megatron.ops.status import Status
 from reft_megatron.ops.workers import WorkerPool
@@ -142,7 +142,7 @@ class Handle:
             self._lock.release()
 
 
-class Extractor:
+class Extractor(Closing):
     """Runs batches of programs and reads batches of texts. Several threads may use one at once.
 
     Threads and workers start when they are first needed. A forked child starts its own.
@@ -288,17 +288,6 @@ class Extractor:
         """End threads and workers; a later batch starts new ones."""
         self._engine.close()
         self._workers.close()
-
-    def __enter__(self) -> Extractor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _finish(self, batch: _extractor.Batch, *, want_text: bool, end: float | None) -> None:
         moved = [] if self._fallback is None else batch.unsupported()

@@ -8,9 +8,9 @@ of answer, in the corrected form (`parity: correct`) or exactly as the reference
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
+from reft_megatron.closing import Closing
 from reft_megatron.config import RewardConfig
 from reft_megatron.ops.extractor import TRIGGER, Extractor, Limits, Results
 from reft_megatron.ops.status import Status
@@ -34,7 +34,7 @@ _FAILURES = {
 """What a status says of a completion; the others are faults of the machinery."""
 
 
-class Judge:
+class Judge(Closing):
     """Checks answers; a context manager that ends the threads and workers it has started.
 
     Programs run in the extractor's C++ core, or in isolated workers where the core does not know
@@ -65,17 +65,6 @@ class Judge:
             isolation=config.isolation,
             workers=config.workers,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def partial(self) -> float:

@@ -12,13 +12,13 @@ import tempfile
 from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from reft_megatron.closing import Closing
 from reft_megatron.rollouts.disk import refused
 
 __all__ = ["TokenStore"]
@@ -26,7 +26,7 @@ __all__ = ["TokenStore"]
 Array = NDArray[Any]
 
 
-class TokenStore:
+class TokenStore(Closing):
     """Columns of arrays, by row number; a context manager that closes its file."""
 
     def __init__(
@@ -51,17 +51,6 @@ class TokenStore:
         self._end = 0
         self.resident = 0
         """Bytes of arrays in memory."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget everything."""

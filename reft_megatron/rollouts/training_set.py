@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reft_megatron.closing import Closing
 from reft_megatron.mesh import Mesh
 from reft_megatron.rollouts.batch import MicroBatch, common_shape, lay_out
 from reft_megatron.rollouts.feed import MicroBatches
@@ -25,7 +25,7 @@ from reft_megatron.rollouts.store import TokenStore
 __all__ = ["TrainingSet"]
 
 
-class TrainingSet:
+class TrainingSet(Closing):
     """Rollouts in a fixed order, with labels or without; a context manager that frees them.
 
     Legend: N sequences.
@@ -51,17 +51,6 @@ class TrainingSet:
         """[N] int64, tokens of each response."""
         self.lengths = store.lengths("prompt_ids")[rows] + self.responses
         """[N] int64, tokens of each prompt with its response."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free memory and disk."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from types import TracebackType
 from typing import NamedTuple, Protocol
 
+from reft_megatron.closing import Closing
 from reft_megatron.ops.extractor import Extractor
 from reft_megatron.ops.reference.program_text import cut_program
 from reft_megatron.ops.status import Status
@@ -121,7 +121,7 @@ class Pair(NamedTuple):
         )
 
 
-class Bench:
+class Bench(Closing):
     """Runs programs both ways. Not for several threads."""
 
     def __init__(self, oracle: Answers) -> None:
@@ -166,17 +166,6 @@ class Bench:
         """End oracle and threads."""
         self._oracle.close()
         self._extractor.close()
-
-    def __enter__(self) -> Bench:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def cut(text: str) -> str:

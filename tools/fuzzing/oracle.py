@@ -15,8 +15,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
+
+from reft_megatron.closing import Closing
 
 __all__ = ["Answer", "Oracle"]
 
@@ -44,7 +45,7 @@ class Answer(NamedTuple):
     """Processor time."""
 
 
-class Oracle:
+class Oracle(Closing):
     """Answers batches of programs. Not for several threads."""
 
     def __init__(self, python: str = sys.executable, *, seconds: float = 0.5) -> None:
@@ -83,17 +84,6 @@ class Oracle:
             self._process.kill()
             self._process.communicate()
             self._process = None
-
-    def __enter__(self) -> Oracle:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _ask(self, programs: Sequence[str]) -> list[Answer]:
         """The answers that came; fewer than programs if the process died or hangs."""

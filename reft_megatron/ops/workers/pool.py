@@ -16,9 +16,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
+from reft_megatron.closing import Closing
 from reft_megatron.errors import TrainingError
 from reft_megatron.ops.status import Status, exception_number
 from reft_megatron.ops.workers.isolated.frames import ENTRIES, Limits, Reply, Request
@@ -47,7 +47,7 @@ class _Job:
     """Which kind of worker runs it."""
 
 
-class WorkerPool:
+class WorkerPool(Closing):
     """At most `workers` isolated processes, and as many again once a program needs a library.
 
     They start when the first program comes and end with `close`, or with this process however it
@@ -83,17 +83,6 @@ class WorkerPool:
         self._failed_starts = 0
         self._programs = self._respawns = self._faults = 0
         self._isolation: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def run(
         self,
