@@ -70,7 +70,7 @@ def save(
     with draft.step("written"):
         torch.save(_random_state(), _random(draft.path, mesh))
         if mesh.main:
-            draft.put(META, json.dumps(meta, indent=1, default=str).encode())
+            draft.put(META, json.dumps(meta, indent=1).encode())
             for name, content in files.items():
                 draft.put(f"{FOLDER}/{name}", content)
     draft.publish()

@@ -293,6 +293,12 @@ def test_an_existing_checkpoint_is_never_overwritten(saved: Path):
     assert not partial.exists()
 
 
+def test_what_would_come_back_as_another_thing_is_not_saved(alone, tmp_path: Path):
+    with pytest.raises(CheckpointError, match="TypeError: Object of type PosixPath is not JSON"):
+        open_policy(ONE).save(tmp_path / "ckpt", extra={"best": tmp_path})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_rest_of_a_killed_save_is_swept_away(alone, tmp_path: Path):
     (tmp_path / "ckpt.partial" / "weights").mkdir(parents=True)
     (tmp_path / "ckpt.partial" / "weights" / "rubbish").write_text("x")
