@@ -258,12 +258,12 @@ def served() -> list[Served]:
     Raises ConfigError on a CPU whose twin is not built.
     """
     gpu = torch.cuda.is_available()
-    library = cuda(torch.cuda.current_device()) if gpu else "no GPU"
+    library = cuda(torch.cuda.current_device()) if gpu else host()
     masked = "torch: scaled_dot_product_attention under a mask"
     return [
         _served("append", library, otherwise="torch"),
-        _served("decode_attention", library, otherwise=masked),
-        _served("draw", library if gpu else host(), otherwise="torch"),
+        _served("decode_attention", library if gpu else "no GPU", otherwise=masked),
+        _served("draw", library, otherwise="torch"),
     ]
 
 

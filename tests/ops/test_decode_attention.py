@@ -24,6 +24,20 @@ def test_it_is_the_reference(size: int, heads: tuple[int, int], dtype: torch.dty
     assert distance(found, truth(x)) < BANDS[dtype]
 
 
+@pytest.mark.parametrize("dtype", BANDS, ids=str)
+@pytest.mark.parametrize("size", [1, 12, 100, 288])
+def test_head_sizes_that_the_kernels_do_not_take(size: int, dtype: torch.dtype):
+    x = scene([3, 0, 17], size=size, dtype=dtype)
+    assert distance(ops.decode_attention(**x), truth(x)) < BANDS[dtype]
+    fresh = torch.randn(3, 2, 2, size).to(dtype)
+    ops.append(
+        x["keys"], x["values"], key=fresh[:, 0], value=fresh[:, 1], positions=x["lengths"] - 1
+    )
+    for cache, wanted in ((x["keys"], fresh[:, 0]), (x["values"], fresh[:, 1])):
+        assert torch.equal(cache[[0, 2], :, [2, 16]], wanted[[0, 2]])
+    assert distance(ops.decode_attention(**x), truth(x)) < BANDS[dtype]
+
+
 @pytest.mark.parametrize("window", [0, 1, 3, 39, 40, 100])
 def test_every_length_sees_its_window(window: int):
     x = scene(list(range(1, 41)), dtype=torch.float32)
@@ -186,11 +200,14 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str):
     assert str(refusal.value).startswith(message)
 
 
-def test_a_position_beyond_the_cache_is_refused():
+def test_a_place_beyond_the_cache_is_refused():
     x = scene([3], dtype=torch.float32)
     fresh = torch.zeros(1, 2, 16)
     with pytest.raises(ValueError, match=r"^position 40, over the cache's 40 positions\.$"):
         ops.append(x["keys"], x["values"], key=fresh, value=fresh, positions=torch.tensor([40]))
+    where = {"positions": torch.tensor([4]), "rows": torch.tensor([3])}
+    with pytest.raises(ValueError, match=r"^row 3, over the cache's 3 rows\.$"):
+        ops.append(x["keys"], x["values"], key=fresh, value=fresh, **where)
     with pytest.raises(ValueError, match=r"^key \(1, 2, 16\) .* and value \(1, 1, 16\) .*; wanted"):
         ops.append(
             x["keys"], x["values"], key=fresh, value=fresh[:, :1], positions=torch.tensor([0])

@@ -196,13 +196,13 @@ def test_a_probe_is_about_a_device_and_leaves_the_current_one(
 
 def test_who_serves_on_a_cpu():
     assert [(row.operator, row.backend, row.why) for row in kernels.served()] == [
-        ("append", "torch", "no GPU"),
+        ("append", "_kernels_host.so", "it has code for host"),
         ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
         ("draw", "_kernels_host.so", "it has code for host"),
     ]
     assert kernels.summary() == (
-        "append, decode_attention by torch (no GPU); draw by _kernels_host.so (it has code for "
-        "host)"
+        "append, draw by _kernels_host.so (it has code for host); decode_attention by torch (no "
+        "GPU)"
     )
 
 
