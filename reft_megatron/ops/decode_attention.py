@@ -308,19 +308,19 @@ def _append(
         put(cache.view(torch.uint8), codes.view(torch.uint8))
 
 
-torch.library.define(
-    "reft::decode_attention",
+kernels.register(
+    "decode_attention",
     "(Tensor query, Tensor keys, Tensor values, *, Tensor lengths, Tensor? rows, SymInt window, "
     "float scale, Tensor? key_scales, Tensor? value_scales) -> Tensor",
+    cpu=_decode_attention_cpu,
+    cuda=_decode_attention_cuda,
+    fake=_decode_attention_fake,
 )
-torch.library.define(
-    "reft::append",
+kernels.register(
+    "append",
     "(Tensor(a!) keys, Tensor(b!) values, *, Tensor key, Tensor value, Tensor positions, "
     "Tensor? rows, Tensor(c!)? key_scales, Tensor(d!)? value_scales, Tensor(e!)? faults) -> ()",
+    cpu=_append_cpu,
+    cuda=_append_cuda,
+    fake=_append_fake,
 )
-torch.library.impl("reft::decode_attention", "CPU", _decode_attention_cpu)
-torch.library.impl("reft::decode_attention", "CUDA", _decode_attention_cuda)
-torch.library.impl("reft::append", "CPU", _append_cpu)
-torch.library.impl("reft::append", "CUDA", _append_cuda)
-torch.library.register_fake("reft::decode_attention", _decode_attention_fake)
-torch.library.register_fake("reft::append", _append_fake)

@@ -92,11 +92,11 @@ def _draw_fake(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> A
     return score, positions.new_empty(len(logits)), logit, log_sum
 
 
-torch.library.define(
-    "reft::draw",
+kernels.register(
+    "draw",
     "(Tensor logits, Tensor keys, Tensor positions, *, SymInt start, float temperature, "
     "bool greedy) -> (Tensor, Tensor, Tensor, Tensor)",
+    cpu=_draw_cpu,
+    cuda=_draw_cuda,
+    fake=_draw_fake,
 )
-torch.library.impl("reft::draw", "CPU", _draw_cpu)
-torch.library.impl("reft::draw", "CUDA", _draw_cuda)
-torch.library.register_fake("reft::draw", _draw_fake)

@@ -1,25 +1,39 @@
 """The libraries of kernels: found, checked and called.
 
-Owns loading (`_kernels_cuda.so` for GPUs, `_kernels_host.so`, its twin for CPUs that tests run),
-the C structs of csrc/kernels/reft_kernels.h, and the report of which backend serves each operator
-here and why. Knows tensors only as pointers and strides; what an operator means stands in its own
-module. Nothing is compiled here, and no library of CUDA is needed to import this.
+Owns loading (`_kernels_cuda.so` for GPUs, `_kernels_host.so`, its twin for CPUs), the C structs of
+csrc/kernels/reft_kernels.h, how an operator is registered with torch, and the report of which
+backend serves each here and why. Knows tensors only as pointers and strides; what an operator means
+stands in its own module. Nothing is compiled here, and no library of CUDA is needed to import this.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["ABI", "CUDA", "HOST", "Library", "Served", "cuda", "host", "served", "state", "summary"]
+__all__ = [
+    "ABI",
+    "CUDA",
+    "HOST",
+    "Library",
+    "Served",
+    "cuda",
+    "host",
+    "register",
+    "served",
+    "state",
+    "summary",
+]
 
 ABI = 4
 """REFT_KERNELS_ABI of the header that this module mirrors."""
@@ -243,6 +257,25 @@ def cuda(device: int) -> Library | str:
     except ConfigError as error:
         return str(error)
     return state(library, device) if library.probe(device) else library
+
+
+def register(
+    name: str,
+    signature: str,
+    *,
+    cpu: Callable[..., Any],
+    cuda: Callable[..., Any],
+    fake: Callable[..., Any],
+) -> None:
+    """Make `reft::<name>` an operator of torch, which each device serves with its own function.
+
+    `fake` gives what comes out as tensors without content, for tracing.
+    """
+    operator = f"reft::{name}"
+    torch.library.define(operator, signature)
+    torch.library.impl(operator, "CPU", cpu)
+    torch.library.impl(operator, "CUDA", cuda)
+    torch.library.register_fake(operator, fake)
 
 
 def state(library: Library, device: int) -> str:
