@@ -20,7 +20,7 @@ from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.buffer import RolloutBuffer
-from reft_megatron.rollouts.journal import Journal
+from reft_megatron.rollouts.journal import Journal, remove_journal
 from reft_megatron.rollouts.ledger import Ledger, Origin
 from reft_megatron.types import Problem, Rollout
 
@@ -39,6 +39,7 @@ class Collection:
         _check(settings)
         self._session = session
         self._ledger = ledger_at(session)
+        self._journals = session.folder / "journal"
         self._replay = ledger_at(session, settings.replay) if settings.replay else None
         if self._replay is not None:
             _check_replay(self._replay, settings.replay, range(first, last + 1))
@@ -48,7 +49,7 @@ class Collection:
         held = session.mesh.world.broadcast_object(self._ledger.iterations())
         self._next = next(n for n in itertools.count(first) if n not in held)
         if session.mesh.main and self._next > last:
-            self._journal(iteration=last, seed=0, version=0).remove()
+            remove_journal(self._journals)
 
     def collect(
         self,
@@ -78,7 +79,7 @@ class Collection:
                 if mesh.main:
                     self._ledger.seal(iteration, data_size=mesh.data.size)
             if mesh.main:
-                self._journal(iteration=iteration, seed=0, version=0).remove()
+                remove_journal(self._journals)
 
     def _tidy(self, first: int) -> None:
         """Drop what an earlier start tore, and all of it unless this run continues."""
@@ -86,7 +87,7 @@ class Collection:
             self._session.log.say(line)
         if not self._session.continues:
             self._ledger.drop_from(first)
-            self._journal(iteration=first, seed=0, version=0).remove()
+            remove_journal(self._journals)
 
     def _sample(
         self,
@@ -99,21 +100,27 @@ class Collection:
     ) -> list[Rollout] | None:
         """Ask the policy; the programs of finished answers are run meanwhile."""
         session, answerer = self._session, self._session.answerer
-        journal = self._journal(iteration=iteration, seed=sampling.seed, version=policy.version)
-        known = self._recover(journal, iteration)
-        with session.log.phase("generate", None, "tokens") as phase:
-            hearing = answerer.ask(
-                policy,
-                problems,
-                samples=samples,
-                sampling=sampling,
-                advance=phase.advance,
-                known=known,
-                keep=journal.append,
-            )
-        with session.log.phase("reward", None, "completions"):
-            rollouts = answerer.answers(hearing, known=len(known))
-            journal.flush()
+        with Journal(
+            self._journals,
+            iteration=iteration,
+            seed=sampling.seed,
+            policy_version=policy.version,
+            data_rank=session.mesh.data.rank,
+        ) as journal:
+            known = self._recover(journal, iteration)
+            with session.log.phase("generate", None, "tokens") as phase:
+                hearing = answerer.ask(
+                    policy,
+                    problems,
+                    samples=samples,
+                    sampling=sampling,
+                    advance=phase.advance,
+                    known=known,
+                    keep=journal.append,
+                )
+            with session.log.phase("reward", None, "completions"):
+                rollouts = answerer.answers(hearing, known=len(known))
+                journal.flush()
         if rollouts is not None and session.mesh.data.first:
             rollouts.extend(known)
         return rollouts
@@ -150,16 +157,6 @@ class Collection:
         if not mesh.writer:
             return None
         return ledger.read(iteration) if mesh.data.first else []
-
-    def _journal(self, *, iteration: int, seed: int, version: int) -> Journal:
-        session = self._session
-        return Journal(
-            session.folder / "journal",
-            iteration=iteration,
-            seed=seed,
-            policy_version=version,
-            data_rank=session.mesh.data.rank,
-        )
 
 
 def ledger_at(session: Session, folder: str = "") -> Ledger:

@@ -18,12 +18,13 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
+from reft_megatron.closing import Closing
 from reft_megatron.files import sync, write_whole
 from reft_megatron.rollouts.disk import refused
 from reft_megatron.rollouts.schema import from_table, to_table
 from reft_megatron.types import Rollout
 
-__all__ = ["Journal", "Recovered"]
+__all__ = ["Journal", "Recovered", "remove_journal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +37,11 @@ class Recovered:
     """What could not be used, and why, one line each."""
 
 
-class Journal:
+class Journal(Closing):
     """The journal of one iteration, as one data rank writes it.
 
-    One process calls `recover` before any rank appends, and `remove` when none will any more.
+    A context manager that ends its thread. One process calls `recover` before any rank appends, and
+    `remove_journal` when none will any more.
     """
 
     def __init__(
@@ -96,9 +98,9 @@ class Journal:
                 found[rollout.completion.problem_id, rollout.completion.sample] = rollout
         return Recovered(rollouts=[found[key] for key in sorted(found)], dropped=dropped)
 
-    def remove(self) -> None:
-        """Delete the journal, with anything of the past beside it."""
-        shutil.rmtree(self._root, ignore_errors=True)
+    def close(self) -> None:
+        """End the thread, once it has written what was given to it; what waits is lost."""
+        self._thread.shutdown()
 
     def _start_write(self) -> None:
         self._finish_write()
@@ -126,6 +128,11 @@ class Journal:
                 sync(self._root.parent)
                 sync(self._root)
             write_whole(path, content)
+
+
+def remove_journal(folder: str | Path) -> None:
+    """Delete a journal, with anything of the past in its folder."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(path: Path) -> list[Rollout] | None:

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reft_megatron.errors import DataError
-from reft_megatron.rollouts.journal import Journal
+from reft_megatron.rollouts.journal import Journal, remove_journal
 from tests.rollouts.scene import make_rollout
 
 KEY = {"iteration": 3, "seed": 7, "policy_version": 4}
@@ -119,9 +120,19 @@ def test_it_is_gone_once_removed(tmp_path: Path):
     journal = Journal(tmp_path / "journal", **KEY)
     journal.append(ROLLOUTS)
     journal.flush()
-    journal.remove()
+    remove_journal(tmp_path / "journal")
     assert list(tmp_path.iterdir()) == []
     assert journal.recover().rollouts == []
+    remove_journal(tmp_path / "journal")
+
+
+def test_its_thread_ends_with_it(tmp_path: Path):
+    before = set(threading.enumerate())
+    with Journal(tmp_path, every=1, **KEY) as journal:
+        journal.append(ROLLOUTS)
+        assert set(threading.enumerate()) > before
+    assert set(threading.enumerate()) == before
+    assert _texts(journal) == [rollout.text for rollout in ROLLOUTS]
 
 
 def test_a_full_disk_ends_the_run_and_leaves_what_was_written(tmp_path: Path):
