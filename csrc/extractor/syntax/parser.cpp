@@ -79,6 +79,10 @@ std::uint32_t Parser::declare(Symbol symbol) { return find_or_add(vm_, *scope_, 
 // Makes a name node a target.
 void Parser::bind(Node* name) {
   Binding& entry = scope_->entries[name->entry];
+  // In a comprehension only `:=` declares names for the scopes around.
+  if (scope_->kind == ScopeKind::kComprehension && (entry.nonlocal || entry.global)) {
+    syntax_error("assignment expression cannot rebind comprehension iteration variable");
+  }
   entry.bound = true;
 }
 

@@ -97,10 +97,20 @@ void Parser::move_names(Node* root, Scope& from, Scope& to) {
           push(param->default_value);
         }
         break;
-      case NodeKind::kComprehension:
+      case NodeKind::kComprehension: {
+        const Scope& inside = node->definition->scope;
         node->definition->scope.parent = &to;
         push(node->definition->clauses->b);
+        // What `:=` binds further in passes through `to` as well, on its way out.
+        for (std::uint32_t i = 0; i < inside.size; ++i) {
+          const Binding& passing = inside.entries[i];
+          if (!passing.global && !passing.nonlocal) continue;
+          Binding& own = to.entries[find_or_add(vm_, to, passing.symbol)];
+          own.global = own.global || passing.global;
+          own.nonlocal = own.nonlocal || passing.nonlocal;
+        }
         break;
+      }
       case NodeKind::kYield:
       case NodeKind::kYieldFrom: syntax_error("'yield' inside a comprehension");
       default:

@@ -169,11 +169,13 @@ Node* Parser::annotated(Node* target) {
   next();
   Node* node = make(NodeKind::kAnnotated);
   node->a = target;
-  if (target->kind == NodeKind::kName) bind(target);
+  if (simple) bind(target);
   // Annotations of variables are evaluated outside functions only.
   Node* annotation = expression();
-  if (scope_->kind == ScopeKind::kModule || !simple) node->b = annotation;
+  if (scope_->kind == ScopeKind::kModule) node->b = annotation;
   if (accept(Token::kAssign)) {
+    // A name in brackets is bound by a value alone.
+    if (target->kind == NodeKind::kName) bind(target);
     node->c = at_keyword(N_yield) ? yield_expression() : star_expressions();
   }
   return node;

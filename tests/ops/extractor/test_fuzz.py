@@ -141,6 +141,32 @@ FOUND = {
         return type(error).__name__""",
     "an iterable of a comprehension assigns nothing": """
     return [i for i in [(x := 7)]]""",
+    "a comprehension's variable is assigned by nothing else": """
+    return {(i := 0) for i in [1]}""",
+    "nor by a comprehension inside it": """
+    return [[(i := j) for j in [1]] for i in [1]]""",
+    "nor is what is assigned before made a variable": """
+    return [j for j in [1] if (i := 2) for i in [3]]""",
+    "what is assigned further in belongs to the function": """
+    found = [[(k := i + j) for i in [1, 2]] + [k] for j in [5]]
+    return found, k""",
+    "annotations inside a function are not evaluated": """
+    x, y = [1], []
+    x[0]: absent
+    y.absent: absent
+    (z): absent = 5
+    return x, z""",
+    "but what they annotate is": """
+    try:
+        absent.a: int
+    except NameError as error:
+        return str(error)""",
+    "a name in brackets is bound by a value alone": """
+    try:
+        (len): absent
+        return len('abc')
+    except UnboundLocalError as error:
+        return str(error)""",
     "functions are called by their qualified names": """
     def inner(*, k): pass
     try:
