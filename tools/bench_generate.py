@@ -33,6 +33,7 @@ from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy, join, leave
 from reft_megatron.policy.families import Architecture
+from reft_megatron.policy.generate import Limits
 from reft_megatron.policy.huggingface import DTYPES
 from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 from tools.extractor_bench.timing import Spread, Timed, measure
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rank_of:
         return _run_rank(options.folder, options.rank_of)
     print(describe_machine("torch", "transformers", "megatron-core", "reft-megatron"))
-    options.precision = options.precision or ("bf16" if torch.cuda.is_available() else "fp32")
+    options.precision = options.precision or _precision(options.layout)
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-") as work:
         options.folder = Path(work)
@@ -116,19 +117,27 @@ class _Bench:
 
     def ours(self, layout: str, *, threads: int) -> tuple[Ours, Mesh]:
         """Our side on this rank of `layout`."""
-        precision = f"model.precision={self.options.precision}"
-        settings = [f"model.hf={self.folder}", precision, *LAYOUTS[layout].settings]
-        config = load_config(None, settings)
+        settings = [
+            f"model.hf={self.folder}",
+            f"model.precision={self.options.precision}",
+            f"generate.prefill_tokens={self.options.prefill}",
+            f"generate.unwatched_steps={self.options.unwatched}",
+        ]
+        config = load_config(None, [*settings, *LAYOUTS[layout].settings])
         mesh = join(config.parallel, seed=0, timeout_s=600, threads=threads)
         policy = Policy(config, mesh, self.tokenizer, total_steps=None)
         ours = Ours(
             policy,
             self.workload,
             sampling=self.sampling,
-            prefill_tokens=self.options.prefill,
-            unwatched_steps=self.options.unwatched or (8 if mesh.device.type == "cuda" else 1),
+            limits=Limits.of(config.generate, mesh.device),
         )
         return ours, mesh
+
+
+def _precision(layout: str | None) -> str:
+    """What is measured unless told otherwise; a `layout` has its ranks on the CPU."""
+    return "bf16" if torch.cuda.is_available() and not layout else "fp32"
 
 
 def _prepare(options: argparse.Namespace) -> _Bench:
@@ -322,7 +331,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", choices=MODELS, default="tiny", help="size of Galactica (%(default)s)")
-    add("--precision", choices=DTYPES, help="of both sides (bf16 on a GPU, else fp32)")
+    add("--precision", choices=DTYPES, help="of both sides (bf16 on a GPU, on CPUs fp32)")
     add("--prompts", type=_count, default=256, help="questions (%(default)s)")
     add("--samples", type=_count, default=4, help="responses to each (%(default)s)")
     add("--mean", type=float, default=0, help="stretch responses to this mean; 0: as they are")

@@ -41,7 +41,7 @@ class Cost:
     useful: int
     """Decode steps of sequences that go on: a token each, and one is left over at the end."""
     computed: int
-    """Decode steps of all rows, those of padding and of sequences that have ended included."""
+    """Decode steps of all rows that were computed: idle ones, padding, and what has ended too."""
     read: int
     """Tokens of prompts read, padding included."""
 
@@ -72,18 +72,13 @@ class Ours:
         workload: Workload,
         *,
         sampling: Sampling,
-        prefill_tokens: int,
-        unwatched_steps: int,
+        limits: Limits,
     ) -> None:
+        """Serve `policy`, within the `limits` but for slots and lengths."""
         self.workload = workload
         """What there is to generate."""
         self._sampling = sampling
-        self._limits = Limits(
-            max_new_tokens=workload.longest,
-            slots=1,
-            prefill_tokens=prefill_tokens,
-            unwatched_steps=unwatched_steps,
-        )
+        self._limits = replace(limits, max_new_tokens=workload.longest)
         self._generator = Generator(policy.chunks, policy.mesh, eos_id=_NEVER)
         self.completions: list[Completion]
         """Of the last run."""
@@ -100,7 +95,7 @@ class Ours:
             prompts,
             sampling=self._sampling,
             limits=replace(self._limits, slots=at_once),
-            over=lambda problem, sample, tokens: len(tokens) == lengths[problem, sample],
+            stop=lambda problem, sample, tokens: len(tokens) == lengths[problem, sample],
         )
         made = [len(completion.token_ids) for completion in self.completions]
         assert made == self.workload.of(prompts), "the engine did not keep to the lengths"

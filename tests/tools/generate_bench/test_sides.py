@@ -10,6 +10,7 @@ import pytest
 from reft_megatron.config import load_config
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy, join
+from reft_megatron.policy.generate import Limits
 from reft_megatron.tokenizer import load_tokenizer
 from tools.generate_bench.sides import CACHES, Cost, HuggingFace, Ours, load_model
 from tools.generate_bench.workload import Workload, make_model, make_workload
@@ -34,8 +35,15 @@ class Scene:
         config = load_config(None, [f"model.hf={folder / 'hf'}"])
         mesh = join(config.parallel, seed=0, timeout_s=60, threads=1)
         policy = Policy(config, mesh, tokenizer, total_steps=None)
-        self.ours = Ours(
-            policy, self.workload, sampling=sampling, prefill_tokens=64, unwatched_steps=1
+        limits = Limits(max_new_tokens=9, slots=9, prefill_tokens=64)
+        self.ours, self.in_bursts = (
+            Ours(
+                policy,
+                self.workload,
+                sampling=sampling,
+                limits=replace(limits, unwatched_steps=unwatched),
+            )
+            for unwatched in (1, 6)
         )
         model, pad = load_model(folder / "hf", precision="fp32"), tokenizer.pad_id
         self.rivals = {
@@ -77,6 +85,16 @@ def test_both_keep_to_the_lengths(drawn: Scene, at_once: int):
     assert drawn.lengths(by="ours") == drawn.lengths(by="theirs") == drawn.workload.lengths
     assert ours.useful == theirs.useful == drawn.workload.tokens - 10
     assert ours.wasted == 0
+
+
+def test_what_ours_wastes_in_bursts(drawn: Scene):
+    """Five slots are computed as eight rows, and steps go on past a sequence's end."""
+    prompts = drawn.workload.prompts
+    apart, cost = drawn.ours.run(prompts, 5), drawn.in_bursts.run(prompts, 5)
+    assert apart.computed == apart.useful == cost.useful < cost.computed
+    assert cost.wasted == 1 - cost.useful / drawn.in_bursts.usage.decoded
+    for one, other in zip(drawn.ours.completions, drawn.in_bursts.completions, strict=True):
+        assert one.token_ids.tolist() == other.token_ids.tolist()
 
 
 def test_what_hugging_face_wastes(drawn: Scene):
