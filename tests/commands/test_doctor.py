@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from reft_megatron.cli import main
 from reft_megatron.ops import kernels
@@ -18,7 +19,7 @@ def words(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_it_tells_who_serves_what(capsys: pytest.CaptureFixture[str]) -> None:
     told = words(capsys)
-    assert "GPU none that torch can use" in told
+    assert ("GPU none that torch can use" in told) == (torch.cuda.device_count() == 0)
     assert "_kernels_host.so has code for host" in told
     for row in kernels.served():
         assert row.operator in told
@@ -29,6 +30,17 @@ def test_it_tells_what_is_missing(
 ) -> None:
     monkeypatch.setattr(kernels, "CUDA", tmp_path / "k.so")
     assert "k.so is not built: `pip install -e .` builds it" in words(capsys)
+
+
+def test_a_cpu_without_the_twin_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kernels, "HOST", tmp_path / "k.so")
+    monkeypatch.setattr(kernels, "host", kernels.host.__wrapped__)  # nothing is kept of this
+    assert main(["doctor"]) == 1
+    told = capsys.readouterr()
+    assert "k.so is not built: `pip install -e .` builds" in told.out, "the machine is told first"
+    assert told.err.startswith("reft-megatron: ConfigError: k.so is not built: ")
 
 
 def test_it_has_no_options(capsys: pytest.CaptureFixture[str]) -> None:
