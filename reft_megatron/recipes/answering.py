@@ -134,13 +134,14 @@ class Answerer:
         """What came of `ask`; waits for the last verdicts, and every rank calls.
 
         The judged completions of this replica, without those that could not be judged; None except
-        on its writer. Raises TrainingError on every rank if those are too many, of all that were
-        asked and the `known`.
+        on its writer. Raises TrainingError if those are too many, of all that were asked and the
+        `known`; that, and what failed on one rank's thread, is raised on every rank.
         """
         rollouts, mine = None, (0, 0)
-        if hearing is not None:
-            rollouts = hearing.rollouts()
-            mine = hearing.count, hearing.count - len(rollouts)
+        with self._mesh.world.together():
+            if hearing is not None:
+                rollouts = hearing.rollouts()
+                mine = hearing.count, hearing.count - len(rollouts)
         counts = self._mesh.world.gather_objects(mine)
         asked, faults = (sum(column) for column in zip(*counts, strict=True))
         asked += known

@@ -78,8 +78,7 @@ class Collection:
             with mesh.world.together():
                 if mesh.main:
                     self._ledger.seal(iteration, data_size=mesh.data.size)
-            if mesh.main:
-                remove_journal(self._journals)
+                    remove_journal(self._journals)
 
     def _tidy(self, first: int) -> None:
         """Drop what an earlier start tore, and all of it unless this run continues."""
@@ -120,7 +119,8 @@ class Collection:
                 )
             with session.log.phase("reward", None, "completions"):
                 rollouts = answerer.answers(hearing, known=len(known))
-                journal.flush()
+                with session.mesh.world.together():
+                    journal.flush()
         if rollouts is not None and session.mesh.data.first:
             rollouts.extend(known)
         return rollouts
@@ -130,9 +130,11 @@ class Collection:
         session = self._session
         if iteration != self._next:
             return []
-        recovered = session.mesh.world.broadcast_object(
-            journal.recover() if session.mesh.main else None
-        )
+        recovered = None
+        with session.mesh.world.together():
+            if session.mesh.main:
+                recovered = journal.recover()
+        recovered = session.mesh.world.broadcast_object(recovered)
         for line in recovered.dropped:
             session.log.say(line)
         if recovered.rollouts:
@@ -142,21 +144,24 @@ class Collection:
 
     def _has(self, iteration: int, *, version: int, seed: int) -> bool:
         """True if the ledger holds what the policy would sample; what is of another is dropped."""
-        session, found = self._session, False
-        if session.mesh.main and iteration in self._ledger.iterations():
-            table = self._ledger.table(iteration, ["policy_version", "seed"])
-            found = {*table["policy_version"].to_pylist()} == {version}
-            found = found and {*table["seed"].to_pylist()} == {seed}
-            if not found:
-                self._ledger.drop_from(iteration)
-        return session.mesh.world.broadcast_object(found)
+        mesh, found = self._session.mesh, False
+        with mesh.world.together():
+            if mesh.main and iteration in self._ledger.iterations():
+                table = self._ledger.table(iteration, ["policy_version", "seed"])
+                found = {*table["policy_version"].to_pylist()} == {version}
+                found = found and {*table["seed"].to_pylist()} == {seed}
+                if not found:
+                    self._ledger.drop_from(iteration)
+        return mesh.world.broadcast_object(found)
 
     def _read(self, ledger: Ledger, iteration: int) -> list[Rollout] | None:
         """Recorded rollouts, read by one writer; the others have none."""
         mesh = self._session.mesh
-        if not mesh.writer:
-            return None
-        return ledger.read(iteration) if mesh.data.first else []
+        rollouts: list[Rollout] | None = [] if mesh.writer else None
+        with mesh.world.together():
+            if mesh.writer and mesh.data.first:
+                rollouts = ledger.read(iteration)
+        return rollouts
 
 
 def ledger_at(session: Session, folder: str = "") -> Ledger:

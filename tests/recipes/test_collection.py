@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import time
@@ -209,6 +211,21 @@ def test_kills_at_random_moments_change_nothing(launch: Launcher, settings: tupl
     assert run.content("ledger/**/*") == whole.content("ledger/**/*")
     assert run.summary == whole.summary
     assert differences(run, whole, 2 * KILLS + 4) == []
+
+
+def test_a_journal_that_one_rank_cannot_write_ends_all(launch: Launcher, settings: tuple[str, ...]):
+    """The disk refuses the second of two ranks; the first must not wait for it, nor blame it."""
+    run = launch.start(2, "ppo", "refused-journal", *MANY, *settings)
+    # A limit on the size of files stands for a full disk: the write fails half-way.
+    resource.prlimit(run.pids[1], resource.RLIMIT_FSIZE, (1000, 1000))
+    run.wait()
+    assert run.codes == [1, 1], run.complaint
+    assert run.err[0] == run.err[1]
+    assert re.fullmatch(
+        r"reft-megatron: DataError: cannot write \S+/journal/1-\S+/part-00001-\S+\.arrow: File too "
+        r"large; it takes about [\d,]+ bytes\. .*\n",
+        run.err[0],
+    ), run.err[0]
 
 
 def test_a_rank_that_dies_is_named_by_the_others(launch: Launcher, settings: tuple[str, ...]):
