@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import gpu
 from tests.ranks import Ranks
 
-# Everything here runs on gloo ranks, also where there is a GPU; before torch looks for one.
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# Everything runs on gloo ranks, also where there is a GPU, but for what asks `on_gpu`.
+gpu.hide()
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +32,11 @@ def ranks() -> Iterator[Ranks]:
     worlds = Ranks()
     yield worlds
     worlds.close()
+
+
+@pytest.fixture(scope="session")
+def on_gpu() -> Callable[..., Any]:
+    """`on_gpu(play, *args)`: in a process of its own, which sees the GPUs (see tests/gpu.py)."""
+    if reason := gpu.missing():
+        pytest.skip(reason)
+    return gpu.perform

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,6 +23,36 @@ def test_it_is_the_reference(size: int, heads: tuple[int, int], dtype: torch.dty
     found = ops.decode_attention(**x)
     assert found.dtype == dtype
     assert distance(found, truth(x)) < BANDS[dtype]
+
+
+def everywhere(device: str) -> list[str]:
+    """What is out of its band on a device; a play of tests/gpu.py."""
+    wrong = []
+    for dtype, heads, size in itertools.product(BANDS, HEADS, SIZES):
+        x = scene([1, 40, 0, 33], heads=heads, size=size, dtype=dtype)
+        fresh = torch.randn(4, 2, heads[1], size).to(dtype)
+        there = {name: tensor.to(device) for name, tensor in x.items()}
+        for caches, to in ((x, "cpu"), (there, device)):
+            key, value = fresh[:, 0].to(to), fresh[:, 1].to(to)
+            positions = caches["lengths"] - 1
+            ops.append(caches["keys"], caches["values"], key=key, value=value, positions=positions)
+        for window in (0, 5):
+            off = distance(
+                ops.decode_attention(**there, window=window).cpu(), truth(x | {"window": window})
+            )
+            if not off < BANDS[dtype]:
+                wrong.append(f"{dtype}, {heads} heads of {size}, window {window}: {off}")
+        if not torch.equal(there["keys"].cpu(), x["keys"]):
+            wrong.append(f"{dtype}, {heads} heads of {size}: the cache")
+    return wrong
+
+
+def test_it_holds_on_this_processor():
+    assert everywhere("cpu") == []
+
+
+def test_it_holds_on_a_gpu(on_gpu: Callable[..., Any]):
+    assert on_gpu(everywhere, "cuda") == []
 
 
 @pytest.mark.parametrize("dtype", BANDS, ids=str)

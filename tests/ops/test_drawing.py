@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops import kernels
-from reft_megatron.ops.drawing import draw
+from reft_megatron.ops.drawing import Drawn, draw
 from reft_megatron.ops.philox import gumbel
 from reft_megatron.ops.reference import drawing as reference
 
@@ -42,6 +43,27 @@ def test_it_is_the_reference(start: int, vocabulary: int, temperature: float):
     assert torch.equal(found.token, wanted[1])
     for ours, its in zip(found[::2] + found[3:], wanted[::2] + wanted[3:], strict=True):
         torch.testing.assert_close(ours.double(), its, **BAND)
+
+
+def everywhere(device: str) -> list[str]:
+    """What differs from the reference in fp64 on a device; a play of tests/gpu.py."""
+    wrong = []
+    for vocabulary, greedy in itertools.product((1, 600, 5000), (False, True)):
+        x = scene(50, vocabulary)
+        found = draw(*(tensor.to(device) for tensor in x), start=4, greedy=greedy)
+        wanted = reference.draw(x[0].double(), *x[1:], start=4, temperature=1.0, greedy=greedy)
+        for name, ours, its in zip(Drawn._fields, found, wanted, strict=True):
+            if not torch.allclose(ours.cpu().double(), its.double(), **BAND):
+                wrong.append(f"{name} of {vocabulary} rows, greedy={greedy}")
+    return wrong
+
+
+def test_it_holds_on_this_processor():
+    assert everywhere("cpu") == []
+
+
+def test_it_holds_on_a_gpu(on_gpu: Callable[..., Any]):
+    assert on_gpu(everywhere, "cuda") == []
 
 
 def test_shards_draw_what_the_whole_draws():
