@@ -4,24 +4,26 @@ from reft_megatron.config.sections import (
     DEFAULT_PRESET,
     CheckpointConfig,
     Config,
-    EvaluateConfig,
     GenerateConfig,
     LogConfig,
     ModelConfig,
     OptimizerConfig,
     ParallelConfig,
-    PpoConfig,
-    PretrainConfig,
-    RerankConfig,
     RewardConfig,
     RolloutsConfig,
     RunConfig,
-    SampleConfig,
-    SftConfig,
     TaskConfig,
     TokenizerConfig,
 )
 from reft_megatron.config.settings_file import describe, load_config, to_yaml
+from reft_megatron.config.stages import (
+    EvaluateConfig,
+    PpoConfig,
+    PretrainConfig,
+    RerankConfig,
+    SampleConfig,
+    SftConfig,
+)
 
 __all__ = [
     "DEFAULT_PRESET",

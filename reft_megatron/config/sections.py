@@ -1,7 +1,8 @@
 """The settings of a run: small frozen dataclasses, each for exactly one part.
 
-Owns the defaults (here and nowhere else) and the checks of single values. Checks that need the
-machine (layouts against the world size, files) belong to the parts that meet the machine.
+Owns the defaults of what recipes share (`stages` those of single recipes; nobody else has any) and
+the checks of single values. Checks that need the machine (layouts against the world size, files)
+belong to the parts that meet the machine.
 """
 
 from __future__ import annotations
@@ -9,43 +10,40 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from reft_megatron.config.ranges import STRICT, Count, Fraction, NonNegative, Positive, Zero
+from reft_megatron.config.stages import (
+    EvaluateConfig,
+    PpoConfig,
+    PretrainConfig,
+    RerankConfig,
+    SampleConfig,
+    SftConfig,
+)
 from reft_megatron.types import Form
 
 __all__ = [
     "DEFAULT_PRESET",
     "CheckpointConfig",
     "Config",
-    "EvaluateConfig",
     "GenerateConfig",
     "LogConfig",
     "ModelConfig",
     "OptimizerConfig",
     "ParallelConfig",
-    "PpoConfig",
-    "PretrainConfig",
-    "RerankConfig",
     "RewardConfig",
+    "RolloutsConfig",
     "RunConfig",
-    "SampleConfig",
-    "SftConfig",
     "TaskConfig",
     "TokenizerConfig",
 ]
 
-Count = Annotated[int, Field(ge=1)]
-Zero = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NonNegative = Annotated[float, Field(ge=0)]
-
 DEFAULT_PRESET = "galactica-tiny"
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RunConfig:
     """What the run is called and where it lives."""
 
@@ -65,7 +63,7 @@ class RunConfig:
     """CPU threads per process; 0 takes cores / processes on this machine."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ParallelConfig:
     """How the model is laid over the ranks; data parallel size is world / (tensor x pipeline)."""
 
@@ -81,7 +79,7 @@ class ParallelConfig:
     """Shard optimizer state over the data-parallel ranks."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class ModelConfig:
     """The policy network."""
 
@@ -109,7 +107,7 @@ class ModelConfig:
     """Tokens per chunk of the vocabulary projection; bounds the fp32 logits held at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TokenizerConfig:
     """The tokenizer."""
 
@@ -117,7 +115,7 @@ class TokenizerConfig:
     """A tokenizer file or a Hugging Face folder; empty takes that of `model.hf` or `load`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class TaskConfig:
     """The problems."""
 
@@ -141,7 +139,7 @@ class TaskConfig:
     """`reference` brings back what the authors' code does in the starred rows of limitations.md."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class OptimizerConfig:
     """AdamW and its schedule."""
 
@@ -169,7 +167,7 @@ class OptimizerConfig:
     """Lay sequences end to end in one row; False pads them to a rectangle."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class GenerateConfig:
     """Sampling."""
 
@@ -195,7 +193,7 @@ class GenerateConfig:
     """End a program once its `solution()` has returned; `task.parity=reference` never does."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RolloutsConfig:
     """What becomes of rollouts between sampling and update."""
 
@@ -215,7 +213,7 @@ class RolloutsConfig:
     """The same, above which it stops."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class RewardConfig:
     """Checking completions."""
 
@@ -239,115 +237,7 @@ class RewardConfig:
     """Share of executor faults in one batch above which the run stops."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class PretrainConfig:
-    """Language modelling on generated documents: makes a base model for the shipped task."""
-
-    steps: Count = 1000
-    """Optimizer steps."""
-    batch_size: Count = 64
-    """Documents per step, over all data-parallel ranks."""
-    copy_fraction: Fraction = 0.5
-    """Share of documents that are a random string repeated; they teach copying."""
-    right_fraction: Fraction = 0.5
-    """Share of programs that are right; the others compute something else from the same numbers."""
-    question_weight: NonNegative = 0.1
-    """Loss weight of the tokens of the question; all others weigh 1."""
-    checkpoint_every: Zero = 0
-    """Steps between checkpoints; 0 only at the end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class SftConfig:
-    """Supervised fine-tuning on gold chains of thought."""
-
-    epochs: Count = 40
-    """Passes over the training problems that the schedule is laid out for."""
-    batch_size: Count = 48
-    """Sequences per optimizer step, over all data-parallel ranks."""
-    stop_after_epoch: Zero = 0
-    """Stop early after this many epochs, schedule unchanged (the paper's warm-up); 0 never."""
-    evaluate_every: Zero = 1
-    """Epochs between evaluations on the dev split; 0 only at the end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class PpoConfig:
-    """ReFT: PPO against the program-checked reward (paper section 3.2)."""
-
-    iterations: Count = 1000
-    """Rollout batches."""
-    batch_size: Count = 32
-    """Problems per rollout batch, over all data-parallel ranks."""
-    samples_per_problem: Count = 1
-    """Completions per problem in a batch."""
-    updates_per_batch: Count = 2
-    """Passes over each rollout batch (paper's U); each is one optimizer step."""
-    kl_coef: NonNegative = 0.01
-    """Weight beta of the KL penalty inside the reward (0.01 programs, 0.05 natural language)."""
-    value_coef: NonNegative = 5.0
-    """Weight alpha of the value loss."""
-    clip_range: Positive = 0.2
-    """Clip of the probability ratio and of the value (epsilon)."""
-    gamma: Fraction = 1.0
-    """Discount of rewards."""
-    lam: Fraction = 0.95
-    """Decay of generalised advantage estimation."""
-    truncated_reward: Literal["keep", "zero"] = "keep"
-    """Reward of a completion cut by the length limit: as judged (reference), or 0."""
-    evaluate_every: Zero = 50
-    """Iterations between evaluations on the dev split; 0 only at the end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class SampleConfig:
-    """Many completions of each problem, for self-training, reranking and votes."""
-
-    split: Literal["train", "dev", "test"] = "train"
-    """Which problems."""
-    samples_per_problem: Count = 100
-    """Completions per problem (paper 100)."""
-    batch_size: Count = 32
-    """Problems per block, over all data-parallel ranks; a block is an iteration of the ledger."""
-    max_problems: Zero = 0
-    """Only the first this many problems; 0 takes all."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class RerankConfig:
-    """A reranker, trained on recorded rollouts with their verdicts."""
-
-    ledger: str = ""
-    """Ledger of the rollouts."""
-    unique: bool = True
-    """Learn from one of each text of a problem."""
-    dev_size: Count = 200
-    """Problems of the ledger kept for selection, the first in a fixed order of ids."""
-    epochs: Count = 3
-    """Passes over the rollouts (paper 3)."""
-    batch_size: Count = 24
-    """Sequences per optimizer step, over all data-parallel ranks (the reference's 24)."""
-    evaluate_every: Zero = 1
-    """Epochs between evaluations on the dev part; 0 only at the end."""
-    select: Literal["auc", "loss"] = "auc"
-    """What the best checkpoint is best at there: telling right from wrong, or how surely."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
-class EvaluateConfig:
-    """Evaluation."""
-
-    split: Literal["train", "dev", "test"] = "test"
-    """Which problems."""
-    samples: Zero = 0
-    """Completions per problem for vote@k and pass@k; 0 takes all of `ledger`, or none."""
-    ledger: str = ""
-    """Ledger of the recipe sample whose completions are counted in the place of new ones."""
-    max_problems: Zero = 0
-    """Evaluate only the first this many problems; 0 takes all."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class CheckpointConfig:
     """Checkpoints."""
 
@@ -357,7 +247,7 @@ class CheckpointConfig:
     """Recent checkpoints kept; the best on dev problems is always kept."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class LogConfig:
     """What a run tells."""
 
@@ -371,7 +261,7 @@ class LogConfig:
     """Iterations, or epochs, between metric tables on the terminal."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, config=_STRICT)
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
 class Config:
     """Everything one run needs."""
 

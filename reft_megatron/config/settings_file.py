@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -34,13 +35,15 @@ def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] 
         _apply_override(tree, override)
     _check_keys(tree, Config, "")
     try:
-        return _ADAPTER.validate_python(tree)
+        config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
         told = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (seen: {e['input']!r})"
             for e in error.errors()
         )
         raise ConfigError(f"bad setting: {told}") from None
+    _check_numbers(tree, config)
+    return config
 
 
 def to_yaml(config: Config) -> str:
@@ -63,7 +66,9 @@ def describe() -> list[tuple[str, str, str]]:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
+        tree = yaml.safe_load(path.read_text("utf-8")) or {}
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the config file {path} is not UTF-8 text: {error}.") from None
     except OSError as error:
         raise ConfigError(f"cannot read the config file {path}: {error.strerror}.") from None
     except yaml.YAMLError as error:
@@ -105,3 +110,15 @@ def _check_keys(tree: dict[str, Any], kind: type, prefix: str) -> None:
             )
         if prefix == "" and isinstance(value, dict):
             _check_keys(value, type(getattr(Config(), key)), f"{key}.")
+
+
+def _check_numbers(tree: dict[str, Any], config: Config) -> None:
+    """ConfigError for what pydantic takes for a number and nobody means: true, inf, nan."""
+    for section, block in tree.items():
+        for name, value in (block or {}).items():
+            found = getattr(getattr(config, section), name)
+            number = isinstance(found, int | float) and not isinstance(found, bool)
+            if number and (isinstance(value, bool) or not math.isfinite(found)):
+                raise ConfigError(
+                    f"bad setting: {section}.{name}: wanted a finite number (seen: {value!r})"
+                )
