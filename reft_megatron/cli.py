@@ -18,18 +18,11 @@ from collections.abc import Sequence
 
 from reft_megatron import __version__
 from reft_megatron.config import Config, describe, load_config, to_yaml
+from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import ReftError
 
 __all__ = ["COMMANDS", "RECIPES", "main", "run"]
 
-RECIPES = {
-    "pretrain": "make a base model for the shipped arithmetic task",
-    "sft": "supervised fine-tuning: the warm-up, or the baseline",
-    "ppo": "ReFT: PPO against program-checked rewards",
-    "sample": "many judged completions of each problem of a split, into a ledger",
-    "rerank": "a reranker: tells right completions from wrong ones",
-    "evaluate": "greedy top-1, majority vote and pass@k on a split, with intervals",
-}
 COMMANDS = {
     "run-programs": "run the programs of a file, write down what each returns",
     "doctor": "what this machine has, and which backend serves each operator",

@@ -1,4 +1,4 @@
-"""What a pipeline found: its methods, their figures, and where each one's artefacts lie.
+"""What a pipeline found: methods, their figures, and where artefacts lie.
 
 Owns the nouns that the table, `results.json` and the report share. Paths are of folders that their
 stages finished; figures are shares in 0..1 under the names that `evaluate` gives them: `top-1`,
