@@ -6,6 +6,7 @@ whose count stands still has died, or hangs so hard that nothing of it runs.
 
 from __future__ import annotations
 
+import datetime
 import os
 import socket
 import threading
@@ -14,15 +15,22 @@ from typing import Any
 
 __all__ = ["Pulse"]
 
+_PATIENCE = datetime.timedelta(seconds=10)
+"""How long the store may take to answer: it keeps a few bytes and has no reason to wait."""
+
 
 class Pulse:
     """This rank's sign of life, and a look at the others'."""
 
     def __init__(self, store: Any, *, rank: int, size: int, every_s: float = 1.0) -> None:
         """Beat in `store` (torch.distributed) every `every_s` seconds until closed."""
-        self._store, self._rank, self._size, self._every_s = store, rank, size, every_s
+        # A connection answers one call at a time, and others of this process wait in theirs.
+        self._store, self._beats = (store.clone() for _ in range(2))
+        for own in (self._store, self._beats):
+            own.set_timeout(_PATIENCE)
+        self._rank, self._size, self._every_s = rank, size, every_s
         self._closed = threading.Event()
-        store.set(f"pulse/who/{rank}", f"{socket.gethostname()}, process {os.getpid()}")
+        self._store.set(f"pulse/who/{rank}", f"{socket.gethostname()}, process {os.getpid()}")
         self._beat(0)
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._thread.start()
@@ -53,7 +61,7 @@ class Pulse:
         return [self._store.get(f"pulse/{rank}") for rank in range(self._size)]
 
     def _beat(self, count: int) -> None:
-        self._store.set(f"pulse/{self._rank}", str(count))
+        self._beats.set(f"pulse/{self._rank}", str(count))
 
     def _run(self) -> None:
         count = 0

@@ -9,6 +9,7 @@ checkpoint of Megatron-LM.
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def read_checked(folder: Path, world: Axis, *, resume: bool) -> dict[str, Any]:
     """
     unread = () if resume else (f"{_OPTIMIZER}/", f"{_RANDOM}/")
     check_manifest(folder, world, unread=unread)
-    return read_meta(folder)
+    with world.together():
+        return read_meta(folder)
 
 
 def check_identity(
@@ -129,15 +131,14 @@ def load(
     if not resume or optimizer is None:
         _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
         return meta
+    randomness = _read_random(folder, mesh) if meta["layout"] == identity["layout"] else None
     state = optimizer_state.room(chunks, optimizer, mesh)
     torch_dist.check(state, folder / _OPTIMIZER, mesh, rows=chunks[0].shard.real)
     _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
     found = torch_dist.read(state, folder / _OPTIMIZER, mesh)
     optimizer_state.restore(chunks, optimizer, found, mesh=mesh)
-    if meta["layout"] == identity["layout"]:
-        # Random states must stay on the host.
-        saved = torch.load(_random(folder, mesh), map_location="cpu", weights_only=True)
-        _set_random_state(saved)
+    if randomness is not None:
+        _set_random_state(randomness)
     return meta
 
 
@@ -196,6 +197,19 @@ def _load_weights(
 
 def _random(folder: Path, mesh: Mesh) -> Path:
     return folder / _RANDOM / f"rank_{mesh.world.rank}.pt"
+
+
+def _read_random(folder: Path, mesh: Mesh) -> dict[str, Any]:
+    """This rank's random state; CheckpointError on every rank if one cannot be read."""
+    path = _random(folder, mesh)
+    with mesh.world.together():
+        try:
+            # Random states must stay on the host.
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise CheckpointError(
+                f"cannot read the random state {path}: {error}. Use another checkpoint."
+            ) from None
 
 
 def _random_state() -> dict[str, Any]:

@@ -79,7 +79,11 @@ class Draft:
         Ranks share the reading. The main rank's list of files counts: on a network file system
         another node may not see all names yet.
         """
-        found = sorted(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file())
+        found: list[str] = []
+        with self.step("read back"):
+            if self._world.first:
+                files = (path for path in self.path.rglob("*") if path.is_file())
+                found = sorted(str(path.relative_to(self.path)) for path in files)
         names = self._world.broadcast_object(found)
         mine = names[self._world.rank :: self._world.size]
         digests: dict[str, list[Any]] = {}
@@ -129,7 +133,10 @@ def _read_manifest(folder: Path) -> dict[str, list[Any]]:
     """[size, checksum] of every file by name."""
     try:
         tree = json.loads((folder / MANIFEST).read_text("utf-8"))
-        kind, files = tree["checksum"], {name: [*entry] for name, entry in tree["files"].items()}
+        kind, files = (
+            tree.get("checksum"),
+            {name: [*entry] for name, entry in tree["files"].items()},
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise CheckpointError(
             f"{folder} is not a complete checkpoint: it has no readable {MANIFEST}. "

@@ -31,9 +31,9 @@ class Parking:
     @contextlib.contextmanager
     def present(self) -> Iterator[None]:
         """The weights on the device inside the block."""
-        for weight, host in self._weights:
-            weight.data = host.to(self._device, non_blocking=True)
         try:
+            for weight, host in self._weights:
+                weight.data = host.to(self._device, non_blocking=True)
             yield
         finally:
             self._park()

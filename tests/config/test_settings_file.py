@@ -112,6 +112,18 @@ def test_the_value_of_an_override(
             "bad setting: optimizer.lr: Input should be greater than 0 (seen: nan)",
         ),
         (
+            "optimizer.lr=.inf",
+            "bad setting: optimizer.lr: wanted a finite number (seen: inf)",
+        ),
+        (
+            "optimizer.lr=true",
+            "bad setting: optimizer.lr: wanted a finite number (seen: True)",
+        ),
+        (
+            "sft.epochs=true",
+            "bad setting: sft.epochs: wanted a finite number (seen: True)",
+        ),
+        (
             "model.precision=fp16",
             "bad setting: model.precision: Input should be 'fp32' or 'bf16' (seen: 'fp16')",
         ),
@@ -168,6 +180,14 @@ def test_a_file_that_is_not_yaml(tmp_path: Path) -> None:
     with pytest.raises(yaml.YAMLError) as cause:
         yaml.safe_load(path.read_text())
     assert complaint(path) == f"the config file {path} is not valid YAML: {cause.value}"
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("run: {name: \u00fc}\n".encode("latin-1"))
+    assert complaint(path).startswith(f"the config file {path} is not UTF-8 text: 'utf-8' codec")
+    path.write_bytes("run: {name: \u00fc}\n".encode())
+    assert load_config(path).run.name == "\u00fc"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from reft_megatron.errors import CheckpointError
+from reft_megatron.files import checksum
 from reft_megatron.policy import Policy, join
 from reft_megatron.policy.checkpoint import check_identity
 from tests.policy.scene import (
@@ -192,6 +194,34 @@ def test_a_damaged_optimizer_is_refused_to_resume_alone(saved: Path):
         f"{saved} is damaged: optimizer/{state.name} differs from its checksum. Use another one."
     )
     open_other(ONE).load(saved, weights_only=True)
+
+
+@pytest.mark.megatron
+def test_a_random_state_that_one_cannot_read_is_refused_before_weights(ranks, tmp_path: Path):
+    wanted = f"cannot read the random state {tmp_path}/ckpt/random/rank_1.pt: "
+    for told, unchanged in ranks(2, play_lost_randomness, tmp_path / "ckpt"):
+        assert told.startswith(wanted)
+        assert told.endswith(". Use another checkpoint.")
+        assert unchanged
+
+
+def play_lost_randomness(folder: Path) -> tuple[str, bool]:
+    """Rank 1's file is no state, and the manifest does not say so."""
+    layout = LAYOUTS["tp2"]
+    open_policy(layout).save(folder, extra={})
+    policy = open_other(layout)
+    world = policy.mesh.world
+    if world.first:
+        path = folder / "random" / "rank_1.pt"
+        path.write_bytes(b"nothing")
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["files"]["random/rank_1.pt"] = [7, checksum(path)]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    world.barrier()
+    before = [p.clone() for chunk in policy.chunks for p in chunk.parameters()]
+    told = refusal(folder, policy, weights_only=False)
+    after = [p for chunk in policy.chunks for p in chunk.parameters()]
+    return told, all(map(torch.equal, before, after))
 
 
 def play_refusal(layout: Layout, folder: Path) -> str:

@@ -44,6 +44,10 @@ def test_a_published_folder_is_whole_and_says_so(tmp_path: Path):
         (lambda folder: (folder / "manifest.json").unlink(), "is not a complete checkpoint"),
         (lambda folder: (folder / "manifest.json").write_text("[1]"), "has no readable manifest"),
         (lambda folder: (folder / "manifest.json").write_text("{}"), "has no readable manifest"),
+        (
+            lambda folder: (folder / "manifest.json").write_text('{"files": {"a.txt": "sha"}}'),
+            r"was written by a version with other checksums\. Write it anew\.$",
+        ),
     ],
 )
 def test_damage_is_found(tmp_path: Path, damage, told: str):

@@ -44,7 +44,9 @@ def available_memory(mesh: Mesh) -> Available:
     if devices.has_gpu():
         free = mesh.world.gather_objects(torch.cuda.mem_get_info()[0])
         return Available(size=min(free), sharing=1)
-    everywhere = mesh.world.gather_objects((socket.gethostname(), free_memory()))
+    with mesh.world.together():
+        own = socket.gethostname(), free_memory()
+    everywhere = mesh.world.gather_objects(own)
     hosts = [host for host, _ in everywhere]
     return Available(
         size=min(free // hosts.count(host) for host, free in everywhere),

@@ -40,6 +40,7 @@ _NAMES = {
     "gradients": "grads",
     "optimizer": "Adam",
     "reference": "ref.",
+    "visit": "visit",
     "activations": "activ.",
     "layer": "layer",
     "logits": "logits",
@@ -48,13 +49,19 @@ _NAMES = {
 }
 """Items as columns are headed."""
 
-_UPDATE, _GENERATION = ("activations", "layer", "logits"), ("cache", "prefill")
+_PHASES = {
+    "update": ("activations", "layer", "logits"),
+    "generation": ("cache", "prefill"),
+    "visit": ("visit",),
+}
+"""What each of them adds, of which there is only one at a time."""
 
 _TOLD = {
     "weights": "the weights",
     "gradients": "the gradients",
     "optimizer": "the optimizer's state",
     "reference": "the reference model",
+    "visit": "the reference model's visit",
     "activations": "the activations",
     "layer": "the layer at hand",
     "logits": "the logits",
@@ -66,12 +73,24 @@ _TOLD = {
 def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> Table:
     """One row a plan: layout, GB by item, total and free, and with `times` seconds by phase."""
     phases = ("generate", "score", "update", "step") if times else ()
+    # A visitor is rare, and a line has no room to spare.
+    names = [n for n in _NAMES if n != "visit" or any(plan.memory.visit for plan in plans)]
     table = Table(box=box.SIMPLE, pad_edge=False, padding=0)
-    for name in ("TP", "PP", "VPP", "DP", "SP", *_NAMES.values(), "total", "free", *phases):
+    for name in (
+        "TP",
+        "PP",
+        "VPP",
+        "DP",
+        "SP",
+        *(_NAMES[n] for n in names),
+        "total",
+        "free",
+        *phases,
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for plan in plans:
         memory = plan.memory
-        sizes = [getattr(memory, item) for item in _NAMES]
+        sizes = [getattr(memory, item) for item in names]
         sizes += [memory.total, usable - memory.total]
         seconds = [_digits(getattr(plan.times, phase)) for phase in phases]
         layout = [*map(str, _sizes(plan.case)), "on" if plan.case.parallel.sequence else "-"]
@@ -107,7 +126,8 @@ def complaint(plan: Plan, usable: float) -> str:
 
 def largest_item(memory: Memory) -> str:
     """The field of the largest item that is there at the worst moment."""
-    idle = _GENERATION if memory.update > memory.generation else _UPDATE
+    worst = max(_PHASES, key=lambda phase: getattr(memory, phase))
+    idle = {item for phase, items in _PHASES.items() if phase != worst for item in items}
     there = [item for item in _NAMES if item not in idle]
     return max(there, key=lambda item: getattr(memory, item))
 

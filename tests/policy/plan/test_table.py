@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,17 @@ def test_the_largest_item_is_one_of_the_worst_moment():
     assert largest_item(update) == "activations"
     generation = Memory(weights=5, gradients=1, activations=6, cache=9)
     assert largest_item(generation) == "cache"
+    assert largest_item(Memory(weights=5, activations=6, cache=7, visit=8)) == "visit"
+
+
+def test_a_visitor_has_a_column_where_there_is_one():
+    plan = search(FOUR, H100, memory=80e9).fitting[0]
+    waits = replace(plan, memory=replace(plan.memory, visit=plan.memory.activations + 10**9))
+    lines = text(plan_table([plan, waits], usable=80e9)).splitlines()
+    assert lines[0].split()[9] == "visit"
+    assert max(map(len, lines)) <= WIDTH
+    assert [line.split()[9] for line in lines[2:]] == ["0", gigabytes(waits.memory.visit)]
+    assert "the largest item is the reference model's visit with" in complaint(waits, 1e9)
 
 
 def test_what_does_not_fit_is_said_in_one_sentence():
