@@ -180,13 +180,13 @@ BAD = [
         "1: no `from __future__ import annotations`",
     ),
     (
-        "the_environment_is_read_in_two_files",
+        "the_environment_is_read_in_few_files",
         PACKAGE,
         "import os\nx = os.environ['A']\n",
         "2: reads os.environ",
     ),
     (
-        "the_environment_is_read_in_two_files",
+        "the_environment_is_read_in_few_files",
         "tools/bad.py",
         "from os import getenv\n",
         "1: reads os.getenv",
