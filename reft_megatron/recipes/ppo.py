@@ -112,10 +112,10 @@ def iterate(
     # 5. Turn rewards and values into targets.
     metrics |= set_targets(buffer, config, mesh, version=policy.version)
     metrics["reward/total"] = metrics["reward/mean"] + metrics["reward/kl"]
-    session.watch_mismatch(metrics["mismatch/ratio"], iteration)
 
-    # 6. Keep them, with what is known of each token now.
+    # 6. Keep them, with what is known of each token now; then mind whether it can be believed.
     collection.keep(buffer, iteration)
+    session.watch_mismatch(metrics["mismatch/ratio"], iteration)
 
     # 7. Move the policy towards them.
     if not config.rollouts.generate_only:

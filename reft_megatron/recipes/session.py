@@ -273,6 +273,11 @@ class Session:
         """
         limits = self.config.rollouts
         text = f"iteration {step}: sampler and trainer differ by a mean ratio of {ratio:.4f}"
+        if math.isnan(ratio):
+            raise TrainingError(
+                f"{text}: the policy's log-probs are no numbers any more, so its weights are "
+                "ruined. Go on from an earlier checkpoint with a lower optimizer.lr."
+            )
         if ratio > limits.mismatch_stop:
             raise TrainingError(
                 f"{text}, more than rollouts.mismatch_stop={limits.mismatch_stop}. The policy is "

@@ -113,6 +113,7 @@ def test_sampler_and_trainer_agree_in_fp32(live: Run):
 def test_a_mismatch_stops_the_run(launch: Launcher, settings: tuple[str, ...]):
     told = launch.refused(1, "ppo", "apart", *SETTINGS, *settings, "rollouts.mismatch_stop=1")
     assert told.startswith("reft-megatron: TrainingError: iteration 1: sampler and trainer differ")
+    assert Ledger(launch.folder / "apart" / "ledger").iterations() == [1], "to be looked at"
 
 
 @pytest.mark.parametrize(

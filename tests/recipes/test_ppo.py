@@ -163,7 +163,8 @@ def test_the_first_update_is_on_policy(launch: Launcher, settings: tuple[str, ..
 def test_steps_that_blow_up_are_named(launch: Launcher, settings: tuple[str, ...]) -> None:
     """The first update applies and ruins the weights; the next two are skipped."""
     wild = ("optimizer.lr=1e30", "optimizer.clip_grad=0", "run.max_skipped_steps=1")
-    run = launch.start(2, "ppo", "wild-ppo", *settings, *wild, "ppo.iterations=9")
+    updates = ("ppo.iterations=9", "ppo.updates_per_batch=3")
+    run = launch.start(2, "ppo", "wild-ppo", *settings, *wild, *updates)
     run.wait()
     assert run.codes == [1, 1]
     assert run.err[0] == run.err[1]
@@ -177,3 +178,16 @@ def test_steps_that_blow_up_are_named(launch: Launcher, settings: tuple[str, ...
     assert told, run.err[0]
     asked = {r.completion.problem_id for r in Ledger(run.folder / "ledger").read(int(told[1]))}
     assert set(told[2].split(", ")) | set(told[3].split(", ")) == asked
+
+
+def test_ruined_weights_stop_the_run_and_what_they_said_is_kept(
+    launch: Launcher, settings: tuple[str, ...]
+) -> None:
+    wild = ("optimizer.lr=1e30", "optimizer.clip_grad=0", "ppo.updates_per_batch=1")
+    told = launch.refused(1, "ppo", "ruined", *settings, *wild, "ppo.iterations=9")
+    assert told == (
+        "reft-megatron: TrainingError: iteration 2: sampler and trainer differ by a mean ratio of "
+        "nan: the policy's log-probs are no numbers any more, so its weights are ruined. Go on "
+        "from an earlier checkpoint with a lower optimizer.lr.\n"
+    )
+    assert Ledger(launch.folder / "ruined" / "ledger").iterations() == [1, 2]
