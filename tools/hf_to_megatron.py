@@ -14,7 +14,7 @@ from pathlib import Path
 if not __package__:  # started by its path: `tools` is found from the root
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import tools.cpu_only  # noqa: F401 - torch must not have looked yet
+import tools.cpu_only  # noqa: F401  # torch must not have looked yet
 from reft_megatron.policy.huggingface import to_checkpoint
 from tools.conversion import make_parser, run
 
