@@ -77,25 +77,25 @@ def stored_ballots(
     return _laid_out(verdicts, problems, samples)
 
 
-def curves(ballots: Ballots) -> dict[str, Outcomes]:
+def curves(ballots: Ballots, *, exact: bool = False) -> dict[str, Outcomes]:
     """`vote@k` and `pass@k` for k = 1, 2, 4, ..., each with an outcome in 0..1 per problem, [N].
 
-    The vote is over the first k samples. pass@k counts all samples: it is what k of them, drawn
-    at random, would give.
+    The vote is over the first k samples, of the same floats if `exact` (`majority`). pass@k counts
+    all samples: it is what k of them, drawn at random, would give.
     """
     samples = len(ballots[0])
     right = np.array([[verdict.correct for verdict in verdicts] for verdicts in ballots])
     found: dict[str, Outcomes] = {}
     for k in doublings(samples):
-        found[f"vote@{k}"] = np.array([_elects_right(verdicts[:k]) for verdicts in ballots])
+        found[f"vote@{k}"] = np.array([_elects_right(v[:k], exact=exact) for v in ballots])
     for k in doublings(samples):
         found[f"pass@{k}"] = pass_at(k, right.sum(axis=1), samples=samples)
     return found
 
 
-def _elects_right(verdicts: Sequence[Verdict]) -> bool:
+def _elects_right(verdicts: Sequence[Verdict], *, exact: bool) -> bool:
     """True if the most frequent answer is right; the first seen has its verdict."""
-    winner = majority([verdict.value for verdict in verdicts])
+    winner = majority([verdict.value for verdict in verdicts], exact=exact)
     return winner is not None and verdicts[winner].correct
 
 

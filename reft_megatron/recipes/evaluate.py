@@ -51,7 +51,9 @@ def run(config: Config) -> dict[str, Any]:
         greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
         if ballots is None and settings.samples:
             ballots = _sampled(session, policy, problems)
-        outcomes = {"top-1": _outcomes(greedy, problems)} | (curves(ballots) if ballots else {})
+        outcomes = {"top-1": _outcomes(greedy, problems)}
+        if ballots:
+            outcomes |= curves(ballots, exact=config.task.parity == "reference")
         figures = bootstrap(outcomes)
         summary: dict[str, Any] = {
             "split": settings.split,

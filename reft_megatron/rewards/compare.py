@@ -13,6 +13,7 @@ from reft_megatron.errors import DataError
 from reft_megatron.types import AnswerKind, Reason, Verdict
 
 __all__ = [
+    "OPTIONS",
     "TOLERANCE",
     "Outcome",
     "as_letter",
@@ -24,6 +25,9 @@ __all__ = [
 
 TOLERANCE = 1e-2
 """Numbers this close are equal (train_rl_reft.py:54-76)."""
+
+OPTIONS = frozenset("abcde")
+"""Letters of the options of a multiple-choice question (MathQA has five)."""
 
 _TEXT_LIMIT = 64
 
@@ -61,7 +65,7 @@ def same(a: float | str, b: float | str) -> bool:
 
 
 def compare(outcome: Outcome, gold: str, kind: AnswerKind) -> Verdict:
-    """The verdict on one outcome. A number must be finite, a letter must be one letter a-z.
+    """The verdict on one outcome. A number must be finite, a letter one of the options a-e.
 
     Raises DataError if `gold` is not an answer of this kind.
     """
@@ -72,7 +76,7 @@ def compare(outcome: Outcome, gold: str, kind: AnswerKind) -> Verdict:
     if isinstance(value, str) != (kind == "letter") or value is None:
         return Verdict(reason=Reason.NON_NUMERIC, detail=outcome.detail)
     if isinstance(value, str):
-        if not (len(value) == 1 and "a" <= value <= "z"):
+        if value not in OPTIONS:
             return Verdict(reason=Reason.NON_NUMERIC, detail=outcome.detail)
     elif not math.isfinite(value):
         return Verdict(reason=Reason.NON_FINITE, detail=outcome.detail)

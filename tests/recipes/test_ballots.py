@@ -114,6 +114,14 @@ def test_votes_by_hand(values: list[float | None], vote: bool, passed: float) ->
     assert list(found["pass@1"]) == [pytest.approx(share)]
 
 
+def test_the_reference_counts_votes_of_raw_floats() -> None:
+    """Three answers within the tolerance are one, or of three kinds."""
+    answers = [[2.0, 1.0, 1.000001, 2.0, 0.999999]]
+    ballots = sampled_ballots(make_rollouts(answers), make_problems(1), samples=5)
+    assert curves(ballots)["vote@5"].tolist() == [True]
+    assert curves(ballots, exact=True)["vote@5"].tolist() == [False]
+
+
 def test_letters_vote_too() -> None:
     rollouts = [make_rollout("p_0", n, letter, gold="b") for n, letter in enumerate("abbd")]
     found = curves(sampled_ballots(rollouts, make_problems(1), samples=4))

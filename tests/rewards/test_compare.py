@@ -70,6 +70,8 @@ def test_numbers(outcome: Outcome, gold: str, verdict: Verdict) -> None:
         # outcome, verdict, and the reference's verdict; the gold answer is "b"
         (Outcome(value="'B'"), (Reason.CORRECT, "b"), (Reason.CORRECT, "b")),
         (Outcome(value="a"), (Reason.WRONG_VALUE, "a"), (Reason.WRONG_VALUE, "a")),
+        (Outcome(value="f"), (Reason.NON_NUMERIC, None), (Reason.WRONG_VALUE, "f")),
+        (Outcome(value=""), (Reason.NON_NUMERIC, None), (Reason.WRONG_VALUE, "")),
         (Outcome(value="b)"), (Reason.NON_NUMERIC, None), (Reason.WRONG_VALUE, "b)")),
         (Outcome(value="None"), (Reason.NON_NUMERIC, None), (Reason.WRONG_VALUE, "none")),
         (Outcome(value="2"), (Reason.NON_NUMERIC, None), (Reason.WRONG_VALUE, "2")),

@@ -30,10 +30,20 @@ Value = float | str | None
         ([float("nan"), float("nan"), 1.0, 1.0], 2),  # NaN agrees with nothing
         (["a", "b", "b"], 1),
         (["b", "a"], 0),
+        (["none", "none", "a", ""], 2),  # parity reference: text of failures, which is no letter
+        (["none", "the answer is a"], None),
     ],
 )
 def test_winner(values: list[float | str | None], winner: int | None) -> None:
     assert majority(values) == winner
+
+
+def test_the_reference_counts_raw_floats() -> None:
+    """sampling.py:184-199: a Counter of floats, in which 3.0000000004 is not 3.0."""
+    values = [3.0, 5.0, 3.0000000004, 5.0, 3.009, math.nan, math.nan, math.nan]
+    assert (majority(values), majority(values, exact=True)) == (0, 1)
+    assert majority([2, 1.0, 2.0], exact=True) == 0
+    assert majority(["none", "c", "b", "c"], exact=True) == 1
 
 
 def test_a_bucket_is_measured_from_its_first_value() -> None:
