@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from reft_megatron.closing import Closing
 from reft_megatron.config import RewardConfig
-from reft_megatron.ops.extractor import TRIGGER, Extractor, Limits, Results
+from reft_megatron.ops.extractor import Extractor, Limits, Results
 from reft_megatron.ops.status import Status
+from reft_megatron.rewards.answer_line import read_answer
 from reft_megatron.rewards.compare import Outcome, compare, compare_as_reference
 from reft_megatron.types import AnswerKind, Form, Reason, Verdict
 
@@ -104,14 +105,10 @@ class Judge(Closing):
         return [self._outcome(results, row) for row in range(len(programs))]
 
     def _read(self, texts: list[str]) -> list[Outcome]:
-        mode: Literal["reft", "lenient"] = "reft" if self._as_reference else "lenient"
-        results = self._extractor.run_nl(texts, mode=mode, kind=self._kind)
-        missing = Outcome(failure=Reason.NO_SOLUTION)
-        # A number somewhere in a text without its last line is no answer.
-        return [
-            self._outcome(results, row) if self._as_reference or TRIGGER in text else missing
-            for row, text in enumerate(texts)
-        ]
+        if not self._as_reference:
+            return [read_answer(text, self._kind) for text in texts]
+        results = self._extractor.run_nl(texts, mode="reft", kind=self._kind)
+        return [self._outcome(results, row) for row in range(len(texts))]
 
     def _outcome(self, results: Results, row: int) -> Outcome:
         status = Status(results.status[row])
