@@ -1,23 +1,21 @@
 """PNG curves of one run, of several runs on one axis, and bars with intervals.
 
-Owns every use of matplotlib (slow to load: import this module only where pictures are made). It
-draws on its own figures and leaves no global state behind. What is drawn: `log.pictures`.
+What is drawn: `log.pictures`; matplotlib is slow to load, so import this module only where pictures
+are made.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from reft_megatron.log.canvas import COLOURS, INK, label_axes, percent, png, styled
 from reft_megatron.log.metrics import GLOSSARY, value_text
 from reft_megatron.log.pictures import Panel, Picture
 from reft_megatron.log.records import Series
@@ -25,8 +23,7 @@ from reft_megatron.types import Reason
 
 __all__ = ["draw_bars", "draw_overlay", "draw_picture"]
 
-_COLOURS = ("#2563a8", "#d97a1e", "#2b8a5b", "#a33f8f", "#7a6a1f", "#5b6b7a")
-_VERDICT_COLOURS = {
+_VERDICTCOLOURS = {
     Reason.CORRECT: "#3d9a63",
     Reason.WRONG_VALUE: "#f0b75e",
     Reason.NO_SOLUTION: "#b9c2cc",
@@ -39,30 +36,6 @@ _VERDICT_COLOURS = {
     Reason.DENIED: "#c2185b",
     Reason.EXECUTOR_FAULT: "#111111",
 }
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 9.0,
-    "axes.edgecolor": "#8a94a0",
-    "axes.labelcolor": "#4a5562",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.xmargin": 0.01,
-    "axes.formatter.useoffset": False,
-    "axes.formatter.limits": (-3, 5),
-    "grid.color": "#e4e8ec",
-    "grid.linewidth": 0.8,
-    "xtick.color": "#4a5562",
-    "ytick.color": "#4a5562",
-    "legend.frameon": False,
-    "legend.fontsize": 9.0,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-}
 _SMOOTH_FROM = 40
 
 
@@ -73,15 +46,15 @@ def draw_picture(picture: Picture, series: Series) -> bytes | None:
         return None
     columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(10.0, 3.4 if rows == 1 else 2.6 * rows), layout="constrained")
         for place, panel in enumerate(panels, start=1):
             axes = figure.add_subplot(rows, columns, place)
             (_draw_areas if panel.stacked else _draw_lines)(axes, panel, series)
-            _label(axes, unit=panel.unit, x_label="step")
+            label_axes(axes, unit=panel.unit, x_label="step")
             axes.set_title(panel.title)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        return _png(figure)
+        return png(figure)
 
 
 def draw_overlay(metric: str, runs: Mapping[str, Series]) -> bytes | None:
@@ -93,19 +66,19 @@ def draw_overlay(metric: str, runs: Mapping[str, Series]) -> bytes | None:
     found = {label: series[metric] for label, series in runs.items() if metric in series}
     if not found:
         return None
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(10.0, 3.8), layout="constrained")
         axes = figure.add_subplot()
-        for colour, (label, (steps, values)) in zip(_COLOURS, found.items(), strict=False):
+        for colour, (label, (steps, values)) in zip(COLOURS, found.items(), strict=False):
             done = [step / max(steps[-1], 1) for step in steps]
             best = int(np.argmax(values))
             text = f"{label} (best {value_text(metric, values[best])})"
             axes.plot(done, values, color=colour, marker="o", markersize=3, label=text)
             axes.plot(done[best], values[best], color=colour, marker="o", markersize=9)
-        _label(axes, unit=GLOSSARY[metric].unit, x_label="share of the run")
-        axes.xaxis.set_major_formatter(_percent)
+        label_axes(axes, unit=GLOSSARY[metric].unit, x_label="share of the run")
+        axes.xaxis.set_major_formatter(percent)
         axes.legend(loc="lower right")
-        return _png(figure)
+        return png(figure)
 
 
 def draw_bars(
@@ -117,30 +90,30 @@ def draw_bars(
     groups: for each colour one (value, low, high) per label; NaN leaves a gap.
     """
     width = 0.78 / len(groups)
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure = Figure(figsize=(10.0, 3.8), layout="constrained")
         axes = figure.add_subplot()
         for index, (group, rows) in enumerate(groups.items()):
             value, low, high = np.array(rows).T
             centre = np.arange(len(labels)) + (index - (len(groups) - 1) / 2) * width
-            axes.bar(centre, value, width * 0.94, color=_COLOURS[index], label=group)
+            axes.bar(centre, value, width * 0.94, color=COLOURS[index], label=group)
             errors = np.maximum([value - low, high - value], 0.0)
-            axes.errorbar(centre, value, yerr=errors, fmt="none", color="#26313c", capsize=3)
+            axes.errorbar(centre, value, yerr=errors, fmt="none", color=INK, capsize=3)
             for x, y, top in zip(centre, value, high, strict=True):
                 if math.isfinite(y):
                     axes.annotate(f"{y:.1%}", (x, top), (0, 4), textcoords="offset points",
-                                  ha="center", fontsize=9, color="#26313c")  # fmt: skip
-        _label(axes, unit="share", x_label="")
+                                  ha="center", fontsize=9, color=INK)  # fmt: skip
+        label_axes(axes, unit="share", x_label="")
         axes.set_xticks(range(len(labels)), labels)
         axes.margins(y=0.16)
         axes.grid(visible=False, axis="x")
         axes.legend(loc="upper left")
-        return _png(figure)
+        return png(figure)
 
 
 def _draw_lines(axes: Axes, panel: Panel, series: Series) -> None:
     shown = [name for name in panel.lines if name in series]
-    for colour, name in zip(_COLOURS, shown, strict=False):
+    for colour, name in zip(COLOURS, shown, strict=False):
         steps, values = series[name]
         many = len(steps) >= _SMOOTH_FROM
         if many:
@@ -159,8 +132,8 @@ def _draw_areas(axes: Axes, panel: Panel, series: Series) -> None:
     steps = sorted({step for name in shown for step in series[name][0]})
     heights = [_filled(steps, series[name]) for name in shown]
     shares = panel.unit == "share"
-    palette = dict(zip(panel.lines, _COLOURS, strict=False))
-    palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICT_COLOURS.items()}
+    palette = dict(zip(panel.lines, COLOURS, strict=False))
+    palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICTCOLOURS.items()}
     axes.stackplot(
         steps,
         *map(_smooth, heights) if shares else heights,
@@ -174,7 +147,7 @@ def _draw_areas(axes: Axes, panel: Panel, series: Series) -> None:
         axes.set_ylim(0.0, 1.0)
     elif "time/iteration" in series:
         whole = _filled(steps, series["time/iteration"])
-        axes.plot(steps, whole, color="#26313c", linewidth=0.9, drawstyle="steps-mid",
+        axes.plot(steps, whole, color=INK, linewidth=0.9, drawstyle="steps-mid",
                   label="whole iteration")  # fmt: skip
     axes.margins(x=0.0)
     handles, labels = axes.get_legend_handles_labels()
@@ -194,21 +167,3 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     window = np.ones(len(values) // 20 | 1)
     sums = np.convolve(values, window, mode="same")
     return sums / np.convolve(np.ones_like(values), window, mode="same")
-
-
-def _label(axes: Axes, *, unit: str, x_label: str) -> None:
-    axes.set_xlabel(x_label)
-    if unit == "share":
-        axes.yaxis.set_major_formatter(_percent)
-    else:
-        axes.set_ylabel(unit)
-
-
-def _percent(share: float, _position: float) -> str:
-    return f"{100 * share:.3g}%"
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=130)
-    return out.getvalue()
