@@ -9,9 +9,11 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-__all__ = ["STRICT", "Count", "Fraction", "NonNegative", "Positive", "Zero"]
+__all__ = ["STRICT", "Count", "Fraction", "NonNegative", "Positive", "StrictCount", "Zero"]
 
 Count = Annotated[int, Field(ge=1)]
+StrictCount = Annotated[int, Field(ge=1, strict=True)]
+"""Inside lists, which nobody searches for what pydantic takes for a number."""
 Zero = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

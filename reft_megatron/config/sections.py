@@ -13,7 +13,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from reft_megatron.config.ranges import STRICT, Count, Fraction, NonNegative, Positive, Zero
+from reft_megatron.config.ranges import (
+    STRICT,
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    StrictCount,
+    Zero,
+)
 from reft_megatron.config.stages import (
     EvaluateConfig,
     PpoConfig,
@@ -75,6 +83,8 @@ class ParallelConfig:
     """Model chunks per pipeline rank (interleaved schedule when above 1)."""
     sequence: bool = False
     """Sequence parallelism over the tensor-parallel ranks (needs tensor > 1)."""
+    pipeline_layers: Literal["auto", "even"] | tuple[StrictCount, ...] = "auto"
+    """Layers of each stage, as [7,5]; `even`, or `auto`: fewer on the last, for the vocabulary."""
     distributed_optimizer: bool = True
     """Shard optimizer state over the data-parallel ranks."""
 

@@ -91,7 +91,8 @@ def _apply_override(tree: dict[str, Any], override: str) -> None:
 
 def _value(section: str, name: str, text: str) -> Any:
     """`text` as YAML, but as it stands where the setting is a text: `run.name=2024` is a name."""
-    if isinstance(getattr(getattr(Config(), section, None), name, None), str):
+    kind = getattr(type(getattr(Config(), section, None)), "__pydantic_fields__", {}).get(name)
+    if kind and (kind.annotation is str or get_origin(kind.annotation) is Literal):
         return text
     try:
         return yaml.safe_load(text) if text else ""

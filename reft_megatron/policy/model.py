@@ -10,7 +10,7 @@ Legend: R rows, L positions, H hidden, V vocabulary rows of this rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +34,7 @@ from reft_megatron.policy import device as devices
 from reft_megatron.policy.attention import Layout, Positioned
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.layers import PolicyTransformerConfig, block_spec
+from reft_megatron.policy.split import check_split, split_layers
 
 __all__ = [
     "CLASSES",
@@ -193,25 +194,19 @@ def unpublished(head: str) -> frozenset[str]:
 
 
 def check_layout(architecture: Architecture, parallel: ParallelConfig) -> None:
-    """ConfigError unless heads, feed-forward width and layers divide over the layout."""
+    """ConfigError unless heads and feed-forward width divide over the layout, and layers fit it."""
     attention = architecture.attention
-    stages = parallel.pipeline * parallel.virtual_pipeline
     for what, amount, over, key in (
         ("attention heads", attention.heads, parallel.tensor, "parallel.tensor"),
         ("key-value heads", attention.groups, parallel.tensor, "parallel.tensor"),
         ("feed-forward columns", architecture.ffn, parallel.tensor, "parallel.tensor"),
-        (
-            "layers",
-            architecture.layers,
-            stages,
-            "parallel.pipeline x parallel.virtual_pipeline",
-        ),
     ):
         if amount % over:
             raise ConfigError(
                 f"{architecture.name} has {amount} {what}, which {key} = {over} does not divide. "
                 f"Choose a layout whose {key} divides {amount}."
             )
+    check_split(architecture, parallel)
 
 
 def build_chunks(
@@ -228,7 +223,8 @@ def build_chunks(
     layout that does not divide the model.
     """
     check_layout(architecture, parallel)
-    config = _transformer_config(architecture, model, parallel)
+    split = split_layers(architecture, model, parallel, tokens=vocab_size)
+    config = _transformer_config(architecture, model, parallel, split)
     vocab = vocabulary_of(architecture, model, parallel, tokens=vocab_size)
     chunks = []
     for index in range(parallel.virtual_pipeline):
@@ -271,7 +267,10 @@ def _in_precision(model: PolicyModel, dtype: torch.dtype) -> PolicyModel:
 
 
 def _transformer_config(
-    architecture: Architecture, model: ModelConfig, parallel: ParallelConfig
+    architecture: Architecture,
+    model: ModelConfig,
+    parallel: ParallelConfig,
+    split: Sequence[int],
 ) -> PolicyTransformerConfig:
     dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
     interleaved = parallel.virtual_pipeline > 1
@@ -295,6 +294,7 @@ def _transformer_config(
         tensor_model_parallel_size=parallel.tensor,
         pipeline_model_parallel_size=parallel.pipeline,
         virtual_pipeline_model_parallel_size=parallel.virtual_pipeline if interleaved else None,
+        pipeline_model_parallel_layout=_layer_layout(split),
         sequence_parallel=parallel.sequence,
         params_dtype=dtype,
         pipeline_dtype=dtype,
@@ -321,6 +321,16 @@ def _transformer_config(
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
     )
+
+
+def _layer_layout(split: Sequence[int]) -> list[list[str]] | None:
+    """Megatron's word for layers that are not spread evenly."""
+    if len(set(split)) == 1:
+        return None
+    chunks = [["decoder"] * layers for layers in split]
+    chunks[0].insert(0, "embedding")
+    chunks[-1].append("loss")
+    return chunks
 
 
 def _leave(weight: Tensor) -> Tensor:

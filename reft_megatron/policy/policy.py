@@ -30,6 +30,7 @@ from reft_megatron.policy.optimizer import build_optimizer, learning_rate
 from reft_megatron.policy.origin import architecture_of, travelling_files
 from reft_megatron.policy.parking import Parking
 from reft_megatron.policy.score import classify, score
+from reft_megatron.policy.split import split_layers
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
 from reft_megatron.tokenizer import Tokenizer
@@ -238,12 +239,19 @@ class Policy:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint is of; to resume from it all but the layout must agree."""
         parallel = self._config.parallel
+        split = split_layers(
+            self.architecture,
+            self._config.model,
+            parallel,
+            tokens=self._tokenizer.vocab_size,
+        )
         return {
             **describe(self.architecture, self._tokenizer, rows=self._chunks[0].vocab.rows),
             "layout": {
                 "tensor": parallel.tensor,
                 "pipeline": parallel.pipeline,
                 "virtual_pipeline": parallel.virtual_pipeline,
+                "layers": [*split],
                 "data": self.mesh.data.size,
             },
             "precision": self._config.model.precision,

@@ -65,6 +65,8 @@ def test_overrides_win_over_the_file_and_the_last_wins(tmp_path: Path) -> None:
         ("optimizer.lr=3e-7", "optimizer", "lr", 3e-7),
         ("optimizer.lr=1", "optimizer", "lr", 1.0),
         ("parallel.tensor=2", "parallel", "tensor", 2),
+        ("parallel.pipeline_layers=[7, 5]", "parallel", "pipeline_layers", (7, 5)),
+        ("parallel.pipeline_layers=even", "parallel", "pipeline_layers", "even"),
     ],
 )
 def test_the_value_of_an_override(
@@ -234,6 +236,7 @@ def test_the_text_changes_with_any_setting() -> None:
         "optimizer.schedule": "cosine",
         "rewards.isolation": "process",
         "model.reference_waits": "host",
+        "parallel.pipeline_layers": "[7, 5]",
         "rollouts.mismatch_warn": "1.5",
         "rollouts.mismatch_stop": "1.5",
     }

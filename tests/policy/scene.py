@@ -65,6 +65,7 @@ class Layout:
     tensor: int = 1
     pipeline: int = 1
     virtual: int = 1
+    layers: str = "auto"
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -72,6 +73,7 @@ class Layout:
             f"parallel.tensor={self.tensor}",
             f"parallel.pipeline={self.pipeline}",
             f"parallel.virtual_pipeline={self.virtual}",
+            f"parallel.pipeline_layers={self.layers}",
             f"parallel.sequence={self.tensor > 1}",
         )
 
@@ -85,9 +87,12 @@ LAYOUTS = {
     "pp2-vpp2": Layout(world=2, pipeline=2, virtual=2),
     "dp2": Layout(world=2),
     "tp2-dp2": Layout(world=4, tensor=2),
-    "pp2-dp2": Layout(world=4, pipeline=2),
+    "pp2-dp2": Layout(world=4, pipeline=2, layers="[3, 1]"),
 }
-"""The layouts of the acceptance test, and one more; sequence goes with tensor parallelism."""
+"""The layouts of the acceptance test, and one more, whose stages have unlike numbers of layers.
+
+Sequence goes with tensor parallelism.
+"""
 SPREAD = {name: layout for name, layout in LAYOUTS.items() if layout.world > 1}
 
 

@@ -108,7 +108,7 @@ def play_writing(layout: Layout, folder: Path) -> None:
 @pytest.mark.megatron
 @pytest.mark.parametrize(
     ("writer", "reader"),
-    [("1", "tp2"), ("1", "pp2-vpp2"), ("tp2-pp2", "1"), ("tp2", "pp2"), ("dp2", "tp2-pp2")],
+    [("1", "tp2"), ("1", "pp2-vpp2"), ("tp2-pp2", "1"), ("pp2-dp2", "pp2"), ("dp2", "tp2-pp2")],
 )
 def test_weights_are_read_at_any_layout(ranks, weights, tmp_path, writer: str, reader: str):
     folder = tmp_path / "deep" / "ckpt"

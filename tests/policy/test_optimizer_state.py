@@ -116,7 +116,7 @@ def whole(ranks, fields, runs):
         ("dp2", "tp2-pp2", (ON,), (ON,)),
         ("dp2", "tp2-pp2", (OFF,), (OFF,)),
         ("dp2", "pp2-vpp2", (ON,), (OFF,)),
-        ("tp2-pp2", "tp2-dp2", (OFF,), (ON,)),
+        ("tp2-pp2", "pp2-dp2", (OFF,), (ON,)),
         ("tp2-pp2", "dp2", (ON, LLAMA), (ON, LLAMA)),
         ("dp2", "tp2-pp2", (ON, LLAMA), (ON, LLAMA)),
         ("tp2-pp2", "dp2", (ON, BF16), (ON, BF16)),

@@ -58,7 +58,8 @@ BAD = {
         ("parallel.pipeline=2", "parallel.virtual_pipeline=3"),
         "ConfigError: galactica-tiny has 4 layers, which parallel.pipeline x "
         "parallel.virtual_pipeline = 6 does not divide. Choose a layout whose parallel.pipeline x "
-        "parallel.virtual_pipeline divides 4.",
+        "parallel.virtual_pipeline divides 4, or parallel.virtual_pipeline=1 with "
+        "parallel.pipeline_layers=auto.",
     ),
     "no room for a response": (
         ("generate.max_new_tokens=2000",),

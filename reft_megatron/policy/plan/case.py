@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from reft_megatron.config import Config, ParallelConfig
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.model import vocabulary_of
+from reft_megatron.policy.split import split_layers
 
 __all__ = ["DOCUMENT_TOKENS", "JOBS", "Case", "Job"]
 
@@ -106,9 +107,13 @@ class Case:
         return vocabulary.padded // self.parallel.tensor
 
     @property
-    def chunk_layers(self) -> int:
-        """Layers of one model chunk."""
-        return self.architecture.layers // (self.parallel.pipeline * self.parallel.virtual_pipeline)
+    def split(self) -> tuple[int, ...]:
+        """Layers of every model chunk; ConfigError if the layers cannot be split so."""
+        return split_layers(self.architecture, self.config.model, self.parallel, tokens=self.vocab)
+
+    def chunk_layers(self, stage: int) -> tuple[int, ...]:
+        """Layers of each model chunk of pipeline stage `stage`."""
+        return self.split[stage :: self.parallel.pipeline]
 
     @property
     def widths(self) -> tuple[int, int, int]:

@@ -92,7 +92,7 @@ def stage_memory(case: Case, stage: int) -> Memory:
     """The memory of a rank of pipeline stage `stage`, counted from 0."""
     chunks = stage_chunks(case, stage)
     bare = [b for chunk in chunks for b in buffers(case, chunk, padded=False)]
-    layers = case.chunk_layers * case.parallel.virtual_pipeline
+    layers = sum(case.chunk_layers(stage))
     generation = {"cache": layers * cache_bytes(case), "prefill": prefill_bytes(case)}
     if not case.job.trains:
         return Memory(weights=_weights(bare), **generation)
@@ -131,7 +131,8 @@ def _state(buffer: Buffer, *, ranks: int) -> int:
 def _kept(case: Case, stage: int) -> int:
     recompute, pipeline = case.config.model.recompute, case.parallel.pipeline
     flights = case.in_flight(stage)
-    kept = case.chunk_layers * layer_bytes(case, recompute)
+    # The chunks of a stage have as many layers each.
+    kept = case.chunk_layers(stage)[0] * layer_bytes(case, recompute)
     if pipeline > 1:
         kept += hidden_bytes(case)  # what was sent on
     found = flights * kept

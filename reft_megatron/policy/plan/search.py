@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from reft_megatron.config import ParallelConfig
 from reft_megatron.errors import ConfigError
@@ -166,8 +166,17 @@ def _layouts(case: Case) -> Iterator[ParallelConfig]:
                     tensor=tensor,
                     pipeline=pipeline,
                     virtual_pipeline=virtual,
+                    pipeline_layers=_layers_of(case.parallel, pipeline, virtual),
                     sequence=tensor > 1,
                 )
+
+
+def _layers_of(
+    asked: ParallelConfig, pipeline: int, virtual: int
+) -> Literal["auto", "even"] | tuple[int, ...]:
+    """What is `asked`; where it is numbers, of another layout, those that are best."""
+    same = (asked.pipeline, asked.virtual_pipeline) == (pipeline, virtual)
+    return asked.pipeline_layers if same or isinstance(asked.pipeline_layers, str) else "auto"
 
 
 def _divisors(number: int) -> list[int]:

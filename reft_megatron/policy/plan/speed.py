@@ -102,17 +102,17 @@ def predict_times(case: Case, gpu: Gpu) -> Times:
 def _passes(case: Case, gpu: Gpu) -> tuple[float, float]:
     """Seconds of the forward and the backward pass of one micro-batch on the slowest stage."""
     shape, parallel, recompute = case.architecture, case.parallel, case.config.model.recompute
-    layers = shape.layers // parallel.pipeline
+    most = max(_stage_layers(case))
     products, attention = _layer_flops(case)
     again = {"none": 0.0, "selective": attention, "full": products + attention}[recompute]
     vocabulary = 2 * case.vocab_rows * parallel.tensor * shape.hidden
 
     def seconds(layer: float, head: float) -> float:
-        work = case.tokens * (layers * layer + head) / parallel.tensor
-        return max(work / (_MATMUL * _peak(case, gpu)), layers * _LAUNCH_S)
+        work = case.tokens * _slowest(case, layer, head) / parallel.tensor
+        return max(work / (_MATMUL * _peak(case, gpu)), most * _LAUNCH_S)
 
     size = case.tokens * shape.hidden * case.itemsize
-    reduce = layers * 2 * _ring(2 * size, parallel.tensor, _tensor_link(case, gpu))
+    reduce = most * 2 * _ring(2 * size, parallel.tensor, _tensor_link(case, gpu))
     hand_on = 0.0
     if parallel.pipeline > 1:
         hop = size / case.shard / _stage_link(case, gpu) + _MESSAGE_S
@@ -126,25 +126,27 @@ def _passes(case: Case, gpu: Gpu) -> tuple[float, float]:
 def _generate(case: Case, gpu: Gpu) -> float:
     """All sequences of one data rank, `generate.slots` at a time.
 
-    Each stage is at work on a lane of them: a token takes as long as a lane through all stages.
+    Each stage is at work on a lane of them: a token takes as long as a lane through all stages,
+    which go at the pace of the slowest.
     """
-    shape, parallel = case.architecture, case.parallel
+    shape, parallel, stages = case.architecture, case.parallel, case.parallel.pipeline
+    layers = stages * max(_stage_layers(case))
     slots = min(case.sequences, case.config.generate.slots)
     rows = -(-slots // parallel.pipeline)
     products, attention = _layer_flops(case)
     vocabulary = 2 * case.vocab_rows * parallel.tensor * shape.hidden
-    flops = (shape.layers * (products + attention) + vocabulary) / parallel.tensor
-    weights = (shape.layers * products + vocabulary) / 2 / parallel.tensor * case.itemsize
+    flops = stages * _slowest(case, products + attention, vocabulary) / parallel.tensor
+    weights = stages * _slowest(case, products, vocabulary) / 2 / parallel.tensor * case.itemsize
     _, key, _ = case.widths
     seen = case.prompt + case.response / 2
-    cache = rows * seen * 2 * key * case.itemsize * shape.layers
+    cache = rows * seen * 2 * key * case.itemsize * layers
     arithmetic = flops / (_MATMUL * _peak(case, gpu))
     token = max(
         rows * arithmetic,
         (weights + cache) / (_MEMORY * gpu.bandwidth),
-        shape.layers * _LAUNCH_S,
+        layers * _LAUNCH_S,
     )
-    messages = 2 * shape.layers if parallel.tensor > 1 else 0
+    messages = 2 * layers if parallel.tensor > 1 else 0
     messages += 2 * parallel.pipeline if parallel.pipeline > 1 else 0
     prefill = case.sequences * case.prompt * arithmetic / parallel.pipeline
     rounds = case.sequences / slots
@@ -155,7 +157,7 @@ def _step(case: Case, gpu: Gpu) -> float:
     """Gradients summed over the data ranks, the optimizer's step, weights handed back."""
     shape, parallel = case.architecture, case.parallel
     products, _ = _layer_flops(case)
-    numbers = shape.layers // parallel.pipeline * products / 2 / parallel.tensor
+    numbers = max(_stage_layers(case)) * products / 2 / parallel.tensor
     numbers += case.vocab_rows * shape.hidden
     link = gpu.link if parallel.tensor * case.data <= _NODE else _NETWORK
     sharded = parallel.distributed_optimizer
@@ -168,6 +170,16 @@ def _step(case: Case, gpu: Gpu) -> float:
 
 
 def _layer_flops(case: Case) -> tuple[float, float]:
+def _stage_layers(case: Case) -> list[int]:
+    return [sum(case.chunk_layers(stage)) for stage in range(case.parallel.pipeline)]
+
+
+def _slowest(case: Case, layer: float, head: float) -> float:
+    """Cost of the slowest stage, the last of which has `head` besides."""
+    *others, last = _stage_layers(case)
+    return max([layers * layer for layers in others] + [last * layer + head])
+
+
     """FLOPs a token of one whole layer: in matrix products, in attention proper."""
     shape, attention = case.architecture, case.architecture.attention
     query, key = attention.heads * attention.size, attention.groups * attention.size

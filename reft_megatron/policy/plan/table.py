@@ -191,6 +191,7 @@ def _plan(plan: Plan, usable: float) -> dict[str, Any]:
     memory, times = plan.memory, plan.times
     return {
         **_parallel(plan.case.parallel),
+        "layers": [*plan.case.split],
         "data": plan.case.data,
         "memory": dataclasses.asdict(memory) | {"total": memory.total},
         "free": usable - memory.total,

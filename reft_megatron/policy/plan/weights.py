@@ -47,11 +47,11 @@ def count_parameters(case: Case) -> int:
 
 def stage_chunks(case: Case, stage: int) -> list[list[Parameter]]:
     """The parameters of each model chunk of pipeline stage `stage`, on one tensor rank."""
-    chunks = range(case.parallel.virtual_pipeline)
-    last_stage = stage == case.parallel.pipeline - 1
+    layers = case.chunk_layers(stage)
+    last_stage, last_chunk = stage == case.parallel.pipeline - 1, len(layers) - 1
     return [
-        list(_chunk(case, first=stage + c == 0, last=last_stage and c == chunks[-1]))
-        for c in chunks
+        list(_chunk(case, count, first=stage + c == 0, last=last_stage and c == last_chunk))
+        for c, count in enumerate(layers)
     ]
 
 
@@ -78,7 +78,7 @@ def buffers(case: Case, chunk: Sequence[Parameter], *, padded: bool) -> list[Buf
     return found
 
 
-def _chunk(case: Case, *, first: bool, last: bool) -> Iterator[Parameter]:
+def _chunk(case: Case, layers: int, *, first: bool, last: bool) -> Iterator[Parameter]:
     """In the order of the module."""
     shape = case.architecture
     hidden = shape.hidden
@@ -88,7 +88,7 @@ def _chunk(case: Case, *, first: bool, last: bool) -> Iterator[Parameter]:
         yield Parameter(size=vocabulary, shared=split)
         if shape.attention.rope is None:
             yield Parameter(size=(shape.positions + shape.position_offset) * hidden)
-    yield from case.chunk_layers * list(_layer(case))
+    yield from layers * list(_layer(case))
     if last:
         yield from _norm(case)
         if split or not shape.tied:

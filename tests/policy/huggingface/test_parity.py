@@ -54,7 +54,7 @@ PLACES = {
     "1": Place(layout=Layout(world=1), generating=tuple(LANGUAGE)),
     "tp2": Place(layout=Layout(world=2, tensor=2)),
     "tp2-sp": Place(layout=Layout(world=2, tensor=2), sequence=True, generating=EACH_KIND),
-    "pp2": Place(layout=Layout(world=2, pipeline=2), generating=EACH_KIND),
+    "pp2": Place(layout=Layout(world=2, pipeline=2, layers="[3, 1]"), generating=EACH_KIND),
     "pp2-vpp2": Place(layout=Layout(world=2, pipeline=2, virtual=2)),
     "tp2-pp2": Place(layout=Layout(world=4, tensor=2, pipeline=2)),
     "tp2-pp2-sp": Place(layout=Layout(world=4, tensor=2, pipeline=2), sequence=True),

@@ -51,10 +51,24 @@ def test_layouts_that_cannot_run_are_left_out_with_the_trainers_reason():
     assert told[3, 1] == (
         "galactica-6.7b has 32 attention heads, which parallel.tensor = 3 does not divide"
     )
-    assert told[1, 6] == (
-        "galactica-6.7b has 32 layers, which parallel.pipeline x parallel.virtual_pipeline = 6 "
+    assert told[1, 48] == "galactica-6.7b has 32 layers, fewer than parallel.pipeline = 48"
+    assert told[4, 12] == (
+        "galactica-6.7b has 32 layers, which parallel.pipeline x parallel.virtual_pipeline = 24 "
         "does not divide"
     )
+    # Without virtual stages layers need not divide.
+    layouts = {sizes(plan.case): plan.case.split for plan in (*found.fitting, *found.too_big)}
+    assert layouts[4, 12, 1, 1] == (2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 2)
+
+
+def test_layers_that_were_asked_for_are_those_of_their_layout_alone():
+    asked = large("galactica-125m", 4, "parallel.pipeline=2", "parallel.pipeline_layers=[10, 2]")
+    found = search(asked, H100, memory=80e9)
+    splits = {sizes(plan.case): plan.case.split for plan in found.fitting}
+    assert splits[1, 2, 1, 2] == (10, 2)
+    assert splits[1, 4, 1, 1] == (3, 4, 4, 1)
+    even = large("galactica-125m", 4, "parallel.pipeline_layers=even")
+    assert {len(set(plan.case.split)) for plan in search(even, H100, memory=80e9).fitting} == {1}
 
 
 def test_the_cases_of_the_readme():
