@@ -81,10 +81,10 @@ class ParallelConfig:
     """Pipeline-parallel size."""
     virtual_pipeline: Count = 1
     """Model chunks per pipeline rank (interleaved schedule when above 1)."""
-    sequence: bool = False
-    """Sequence parallelism over the tensor-parallel ranks (needs tensor > 1)."""
     pipeline_layers: Literal["auto", "even"] | tuple[StrictCount, ...] = "auto"
     """Layers of each stage, as [7,5]; `even`, or `auto`: fewer on the last, for the vocabulary."""
+    sequence: bool = False
+    """Sequence parallelism over the tensor-parallel ranks (needs tensor > 1)."""
     distributed_optimizer: bool = True
     """Shard optimizer state over the data-parallel ranks."""
 

@@ -169,7 +169,6 @@ def _step(case: Case, gpu: Gpu) -> float:
     return _ring(moved, case.data, link) + touched / (_MEMORY * gpu.bandwidth)
 
 
-def _layer_flops(case: Case) -> tuple[float, float]:
 def _stage_layers(case: Case) -> list[int]:
     return [sum(case.chunk_layers(stage)) for stage in range(case.parallel.pipeline)]
 
@@ -180,6 +179,7 @@ def _slowest(case: Case, layer: float, head: float) -> float:
     return max([layers * layer for layers in others] + [last * layer + head])
 
 
+def _layer_flops(case: Case) -> tuple[float, float]:
     """FLOPs a token of one whole layer: in matrix products, in attention proper."""
     shape, attention = case.architecture, case.architecture.attention
     query, key = attention.heads * attention.size, attention.groups * attention.size
