@@ -224,7 +224,7 @@ def build_chunks(
     """
     check_layout(architecture, parallel)
     split = split_layers(architecture, model, parallel, tokens=vocab_size)
-    config = _transformer_config(architecture, model, parallel, split)
+    config = _transformer_config(architecture, model, parallel, split=split)
     vocab = vocabulary_of(architecture, model, parallel, tokens=vocab_size)
     chunks = []
     for index in range(parallel.virtual_pipeline):
@@ -270,6 +270,7 @@ def _transformer_config(
     architecture: Architecture,
     model: ModelConfig,
     parallel: ParallelConfig,
+    *,
     split: Sequence[int],
 ) -> PolicyTransformerConfig:
     dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32

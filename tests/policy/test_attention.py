@@ -81,7 +81,7 @@ def test_rectangles_attend_inside_each_row(groups: int, window: int):
 def config(dropout: float = 0.0, **changes: int):
     tiny = find_architecture("galactica-tiny")
     tiny = replace(tiny, attention=replace(tiny.attention, **changes))
-    return _transformer_config(tiny, ModelConfig(dropout=dropout), ParallelConfig(), (tiny.layers,))
+    return _transformer_config(tiny, ModelConfig(dropout=dropout), ParallelConfig(), split=(4,))
 
 
 def where() -> Positioned:

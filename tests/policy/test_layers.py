@@ -19,7 +19,7 @@ TINY = find_architecture("galactica-tiny")
 
 def config(**changes: object):
     parallel = ParallelConfig(tensor=2, sequence=True)
-    return _transformer_config(replace(TINY, **changes), ModelConfig(), parallel, (TINY.layers,))
+    return _transformer_config(replace(TINY, **changes), ModelConfig(), parallel, split=(4,))
 
 
 def test_the_norm_is_torchs_and_marked_for_sequence_parallelism():
