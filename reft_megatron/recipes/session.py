@@ -366,6 +366,7 @@ class Session:
             f"{mesh.pipeline.size} x data {mesh.data.size}, {mesh.device.type}, {state}"
         )
         log.say(f"operators: {self._operators}")
+        log.say(f"problems: {self.task.census()}")
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

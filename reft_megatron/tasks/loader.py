@@ -47,7 +47,7 @@ def load_task(config: TaskConfig) -> Task:
             file or a form is named that it does not have.
     """
     _check_source(config)
-    train, dev = _train_and_dev(config)
+    train, dev, twins = _train_and_dev(config)
     test = _test(config)
     _check_apart(train + dev, test)
     return Task(
@@ -58,6 +58,7 @@ def load_task(config: TaskConfig) -> Task:
         train=train,
         dev=dev,
         test=test,
+        twins=twins,
     )
 
 
@@ -74,13 +75,16 @@ def _check_source(config: TaskConfig) -> None:
         raise DataError(f"task.train and task.test are empty. {_REMEDIES[config.name]}")
 
 
-def _train_and_dev(config: TaskConfig) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def _train_and_dev(
+    config: TaskConfig,
+) -> tuple[tuple[Problem, ...], tuple[Problem, ...], int]:
+    """The two splits, and how many problems of the file are in neither for their question."""
     if config.name == "arithmetic":
         size = config.train_size or _ARITHMETIC_TRAIN
         train = arithmetic.problems("train", count=size, seed=config.data_seed)
-        return train, arithmetic.problems("dev", count=config.dev_size, seed=config.data_seed)
+        return train, arithmetic.problems("dev", count=config.dev_size, seed=config.data_seed), 0
     if not config.train:
-        return (), ()
+        return (), (), 0
     problems = _read(config.train, config.name, config.form)
     if config.dev_size >= len(problems):
         raise ConfigError(
@@ -88,7 +92,8 @@ def _train_and_dev(config: TaskConfig) -> tuple[tuple[Problem, ...], tuple[Probl
             f"{config.dev_size} leaves none to train on: lower task.dev_size"
         )
     train, dev = carve_dev(problems, config.dev_size)
-    return _first(train, config.train_size, "train"), dev
+    twins = len(problems) - len(train) - len(dev)
+    return _first(train, config.train_size, "train"), dev, twins
 
 
 def _test(config: TaskConfig) -> tuple[Problem, ...]:

@@ -34,6 +34,8 @@ class Task:
     """Problems carved from the training file, for selection only."""
     test: tuple[Problem, ...]
     """Held-out problems without chains of thought; empty when no test file is named."""
+    twins: int = 0
+    """Problems of the training file left out, since a dev problem asks the same question."""
 
     def problems(self, split: str) -> tuple[Problem, ...]:
         """Problems of `split`: "train", "dev" or "test".
@@ -51,6 +53,12 @@ class Task:
                 f"set task.{file} to the path of a data file"
             )
         return splits[split]
+
+    def census(self) -> str:
+        """How many problems there are, and how many are left out, in words."""
+        sizes = {"train": self.train, "dev": self.dev, "test": self.test}
+        told = ", ".join(f"{len(problems)} {split}" for split, problems in sizes.items())
+        return f"{told}; {self.twins} left out of train, asked in dev too" if self.twins else told
 
     def prompt_text(self, problem: Problem) -> str:
         """Text that a completion of `problem` continues, in rollouts and in evaluation."""

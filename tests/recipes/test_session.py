@@ -36,9 +36,10 @@ def small(launch: Launcher) -> Run:
 
 
 def test_a_run_begins_with_who_serves_it(small: Run) -> None:
-    starts, operators = small.out[0].splitlines()[:2]
+    starts, operators, problems = small.out[0].splitlines()[:3]
     assert starts.startswith("sft small: galactica-tiny, svamp (program), 2 ranks = tensor 1 x ")
     assert operators == f"operators: {kernels.summary()}"
+    assert re.fullmatch(r"problems: \d+ train, \d+ dev, \d+ test", problems)
 
 
 # What is wrong, the settings, and the message; # is any number.

@@ -196,7 +196,8 @@ def test_the_real_files(
 def test_twins_of_dev_questions_are_dropped_from_svamp(shared_data: Path) -> None:
     train = str(shared_data / "mwp_reft" / "svamp_python_sdp.json")
     task = load_task(TaskConfig(name="svamp", train=train))
-    assert (len(task.train), len(task.dev)) == (2842, 200)
+    assert (len(task.train), len(task.dev), task.twins) == (2842, 200, 1)
+    assert task.census() == "2842 train, 200 dev, 0 test; 1 left out of train, asked in dev too"
     assert not {p.question for p in task.train} & {p.question for p in task.dev}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from reft_megatron.errors import DataError
@@ -56,6 +58,12 @@ def test_asking_a_split_without_file_says_what_to_set(split: str) -> None:
         f"task mathqa has no {split} problems, because task.train is empty; "
         "set task.train to the path of a data file"
     )
+
+
+def test_a_census_tells_what_is_left_out() -> None:
+    assert TASK.census() == "2 train, 0 dev, 1 test"
+    told = dataclasses.replace(TASK, twins=3).census()
+    assert told == "2 train, 0 dev, 1 test; 3 left out of train, asked in dev too"
 
 
 def test_texts_follow_the_form() -> None:
