@@ -295,9 +295,13 @@ def _stages(bench: _Bench) -> dict[str, Any]:
     record: dict[str, Any] = {"device": "cpu", "layout": options.layout, "slots": options.slots[0]}
     if options.layout == "pp2":
         idle = found.median("idle")
-        said = f"the stages wait {idle[0]:.1%} and {idle[1]:.1%} of the time, {_IDLE:.0%} allowed"
+        said = (
+            f"with full queues the stages wait {idle[0]:.1%} and {idle[1]:.1%} of the time, "
+            f"{_IDLE:.0%} allowed"
+        )
         print(verdict(max(idle) <= _IDLE, said))
         record["stage_idle"] = [round(share, 4) for share in idle]
+        record["stage_idle_after"] = [round(share, 4) for share in found.median("idle_after")]
         record["stage_less_cpu"] = [round(share, 4) for share in found.surplus]
     model = load_model(bench.folder, precision=options.precision)
     gaps = find_gaps(

@@ -44,7 +44,8 @@ def test_two_stages(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     assert (record["layout"], record["slots"], record["device"]) == ("pp2", 4, "cpu")
     assert record["equal"] == 8
     assert "met: 8 of 8 responses are equal to one rank's" in out
-    assert all(0 < share < 1 for share in record["stage_idle"])
+    for shares in (record["stage_idle"], record["stage_idle_after"]):
+        assert all(0 < share < 1 for share in shares)
     assert len(record["stage_idle"]) == len(record["stage_less_cpu"]) == 2
 
 

@@ -57,13 +57,22 @@ class Stage:
     """Seconds it took."""
     waited_s: float
     """Of these, those spent waiting for the pipeline stage before."""
+    full_s: float
+    """Seconds until the queue was empty."""
+    waited_full_s: float
+    """Of these, those spent waiting."""
     cpu_s: float
     """Seconds of processor time."""
 
     @property
     def idle(self) -> float:
-        """Share of the run spent waiting."""
-        return self.waited_s / self.wall_s
+        """Share spent waiting while the queue was full."""
+        return self.waited_full_s / self.full_s
+
+    @property
+    def idle_after(self) -> float:
+        """Share spent waiting once the queue was empty."""
+        return (self.waited_s - self.waited_full_s) / (self.wall_s - self.full_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,13 @@ def measure_rank(ours: Ours, mesh: Mesh, folder: Path, *, slots: int, repeats: i
         ours.run(prompts, slots)
         cpu = time.process_time() - began
         usage = ours.usage
-        stage = Stage(wall_s=usage.wall_s, waited_s=usage.waited_s, cpu_s=cpu)
+        stage = Stage(
+            wall_s=usage.wall_s,
+            waited_s=usage.waited_s,
+            full_s=usage.full_s,
+            waited_full_s=usage.waited_full_s,
+            cpu_s=cpu,
+        )
         runs.append(mesh.world.gather_objects(stage))
     if mesh.main:
         told = Told(runs=runs, completions=ours.completions)

@@ -67,14 +67,15 @@ def sides_table(sides: Mapping[str, Found], tokens: int) -> Table:
 def stages_table(told: Mapping[str, Told]) -> Table:
     """A row for each rank of each layout."""
     table = Table(title="Medians of ranks, each on one thread")
-    for head in ("layout", "rank", "seconds", "CPU s", "waited s", "idle", "less CPU"):
+    heads = ("seconds", "CPU s", "waited s", "full for s", "idle then", "idle after", "less CPU")
+    for head in ("layout", "rank", *heads):
         table.add_column(head, justify="left" if head == "layout" else "right")
     for layout, found in told.items():
-        figures = [found.median(name) for name in ("wall_s", "cpu_s", "waited_s", "idle")]
-        ranks = zip(*figures, found.surplus, strict=True)
-        for rank, (wall, cpu, waited, idle, surplus) in enumerate(ranks):
-            seconds = (f"{one:,.1f}" for one in (wall, cpu, waited))
-            table.add_row(layout, str(rank), *seconds, f"{idle:.1%}", f"{surplus:.1%}")
+        names = ("wall_s", "cpu_s", "waited_s", "full_s", "idle", "idle_after")
+        ranks = zip(*map(found.median, names), found.surplus, strict=True)
+        for rank, figures in enumerate(ranks):
+            seconds = (f"{one:,.1f}" for one in figures[:4])
+            table.add_row(layout, str(rank), *seconds, *(f"{one:.1%}" for one in figures[4:]))
     return table
 
 

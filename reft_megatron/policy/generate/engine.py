@@ -87,6 +87,10 @@ class Usage:
     With NCCL that is for what the host is told, and not for hidden states, which the device waits
     for by itself.
     """
+    full_s: float = 0.0
+    """Seconds until the queue had less than a lane wanted; what follows is the end of the call."""
+    waited_full_s: float = 0.0
+    """Of `waited_s`, those before."""
 
 
 class Generator:
@@ -221,6 +225,8 @@ class _Call:
                 sampling=sampling,
             )
         self._decoded = self._seats = self._prefilled = 0
+        self._began = time.perf_counter()
+        self._full: tuple[float, float] | None = None
 
     def run(self) -> None:
         """Until every lane is over."""
@@ -237,6 +243,7 @@ class _Call:
 
     def usage(self, wall_s: float, done: Sequence[Completion]) -> Usage:
         """What it cost, once it has run."""
+        full_s, waited_full_s = self._full or (0.0, 0.0)
         return Usage(
             decoded=self._decoded,
             # The first token of a completion is drawn after its prompt, the last is never computed.
@@ -245,6 +252,8 @@ class _Call:
             prefilled=self._prefilled,
             wall_s=wall_s,
             waited_s=self._ring.waited_s,
+            full_s=full_s,
+            waited_full_s=waited_full_s,
         )
 
     def _open(self, number: int) -> None:
@@ -257,12 +266,16 @@ class _Call:
                 self._drawn[number] = _unflat(self._ring.receive_numbers(2 * draws))
             drawn, self._drawn[number] = self._drawn[number], ((), ())
             lane.absorb(*drawn)
-            taken = self._queue.take(lane.wants(self._share))
+            wanted = lane.wants(self._share)
+            taken = self._queue.take(wanted)
         else:
             numbers = self._ring.receive_numbers(2 * draws + 1 + self._prefill_rows)
             drawn, count = _unflat(numbers[: 2 * draws]), int(numbers[2 * draws])
             lane.absorb(*drawn)
+            wanted = lane.wants(self._share)
             taken = [int(ticket) for ticket in numbers[2 * draws + 1 :][:count]]
+        if len(taken) < wanted and self._full is None:
+            self._full = time.perf_counter() - self._began, self._ring.waited_s
         if not axis.last:
             blank = [0] * (self._prefill_rows - len(taken))
             self._ring.send_numbers([*_flat(drawn), len(taken), *taken, *blank])

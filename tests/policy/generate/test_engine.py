@@ -60,6 +60,8 @@ def generate(
     if unwatched == 1:
         assert usage.decoded == usage.useful, "no idle slot is computed"
     assert usage.useful <= min(usage.decoded, usage.seats)
+    assert 0 < usage.full_s < usage.wall_s
+    assert 0 <= usage.waited_full_s <= min(usage.waited_s, usage.full_s)
     return found
 
 
