@@ -21,7 +21,7 @@ from reft_megatron.log.pictures import Panel, Picture
 from reft_megatron.log.records import Series
 from reft_megatron.types import Reason
 
-__all__ = ["draw_bars", "draw_overlay", "draw_picture"]
+__all__ = ["draw_bars", "draw_overlay", "draw_picture", "smooth"]
 
 _VERDICTCOLOURS = {
     Reason.CORRECT: "#3d9a63",
@@ -119,7 +119,7 @@ def _draw_lines(axes: Axes, panel: Panel, series: Series) -> None:
         if many:
             axes.plot(steps, values, color=colour, alpha=0.28, linewidth=0.9)
         marker = "o" if len(steps) <= 12 else None
-        axes.plot(steps, _smooth(np.array(values)), color=colour, label=panel.lines[name],
+        axes.plot(steps, smooth(np.array(values)), color=colour, label=panel.lines[name],
                   marker=marker, markersize=4)  # fmt: skip
     if not any(any(series[name][1]) for name in shown):
         axes.set_ylim(-0.05, 1.0)
@@ -136,7 +136,7 @@ def _draw_areas(axes: Axes, panel: Panel, series: Series) -> None:
     palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICTCOLOURS.items()}
     axes.stackplot(
         steps,
-        *map(_smooth, heights) if shares else heights,
+        *map(smooth, heights) if shares else heights,
         labels=[panel.lines[name] for name in shown],
         colors=[palette[name] for name in shown],
         linewidth=0.4,
@@ -160,7 +160,7 @@ def _filled(steps: Sequence[int], curve: tuple[list[int], list[float]]) -> NDArr
     return np.array([at.get(step, 0.0) for step in steps])
 
 
-def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centred moving mean over a twentieth of the points; few points stay as they are."""
     if len(values) < _SMOOTH_FROM:
         return values

@@ -1,17 +1,21 @@
-"""Self-contained HTML pages: images inside, no scripts, nothing fetched.
+"""Self-contained HTML pages: images inside, nothing fetched, and no script but our own.
 
-Owns the templates' environment (every value is escaped) and the pieces all pages share. What a page
-says: `log.report` for one run, `log.story` for the way from a base model to ReFT.
+Owns the templates' environment (every value is escaped) and the pieces all pages share. A browser
+is told to run nothing but the page's own script, known by its hash, and to fetch nothing: what a
+model wrote cannot do either. What a page says: `log.report` for one run, `log.story` for the way
+from a base model to ReFT, `commands.reproduce.report` for a whole reproduction.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from reft_megatron.files import write_whole
 from reft_megatron.log.curves import draw_picture
@@ -19,6 +23,8 @@ from reft_megatron.log.pictures import Picture
 from reft_megatron.log.records import Series
 
 __all__ = ["Image", "Table", "images", "write_page"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +48,13 @@ class Image:
     key: str
     """Anchor in the page and name of the file."""
     title: str
-    """Heading; also the text in place of the picture."""
+    """Heading."""
     caption: str
     """How to read it."""
     png: bytes
     """The picture."""
+    alt: str = ""
+    """What it shows, for those who do not see it; empty for its title."""
 
     @property
     def uri(self) -> str:
@@ -64,15 +72,24 @@ def images(pictures: Iterable[Picture], series: Series) -> list[Image]:
     ]
 
 
-def write_page(path: Path, template: str, values: dict[str, object]) -> None:
-    """Fill `templates/<template>` with `values` and write it to `path`, all or nothing."""
+def write_page(path: Path, template: str, values: dict[str, object], *, script: str = "") -> None:
+    """Fill `templates/<template>` with `values` and write it to `path`, all or nothing.
+
+    script: file beside the template, which ends the page and alone may run in it.
+    """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    text = environment.get_template(template).render(values)
+    policy, code = "default-src 'none'; img-src data:; style-src 'unsafe-inline'", ""
+    if script:
+        code = (_TEMPLATES / script).read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
+        policy += f"; script-src 'sha256-{digest}'"
+    own = {"policy": Markup(policy), "script": Markup(code)}
+    text = environment.get_template(template).render(values | own)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text)
