@@ -27,6 +27,7 @@ COMMANDS = {
     "run-programs": "run the programs of a file, write down what each returns",
     "doctor": "what this machine has, and which backend serves each operator",
     "rollouts": "list, show, compare and export what a run sampled",
+    "audit": "what a run's reward gets wrong, on labelled completions",
 }
 
 

@@ -9,7 +9,8 @@ True where a value counts.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "AnswerKind",
     "Completion",
     "Form",
+    "Labelled",
     "Problem",
     "Prompt",
     "Reason",
@@ -45,6 +47,8 @@ class Problem:
     """Gold answer as text: a number, or one lower-case letter."""
     cot: str = ""
     """Gold chain of thought; empty where there is none (test problems)."""
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+    """Other fields of its record; kept for the rewards of custom tasks, empty for all others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,20 @@ class Verdict:
     def extracted(self) -> bool:
         """True if an answer was extracted, right or wrong: what earns the partial reward."""
         return self.reason in (Reason.CORRECT, Reason.WRONG_VALUE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A completion of which it is known whether it is right: what a reward is audited with."""
+
+    problem: Problem
+    """The problem it answers."""
+    completion: str
+    """What the reward reads: a whole program, or text with its answer line."""
+    right: bool
+    """Whether its answer is the gold one."""
+    kind: str
+    """Of what sort it is; audits count by it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -245,6 +245,12 @@ class RewardConfig:
     """Reward of a numeric but wrong answer (paper 0.1; 0 switches it off)."""
     max_fault_fraction: Fraction = 0.01
     """Share of executor faults in one batch above which the run stops."""
+    audit: str = ""
+    """Labelled completions to try the reward on before a run: a file, or `built` from gold."""
+    max_false_positive_rate: Fraction = 0.0
+    """Share of those labelled wrong that may be paid in full; above it no run starts."""
+    max_false_negative_rate: Fraction = 1.0
+    """Share of those labelled right that may not be; 1 demands nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from reft_megatron.config import Config
-from reft_megatron.rewards import Judge, reward
+from reft_megatron.rewards import open_judge, reward
 from reft_megatron.tasks.task import Task
 from reft_megatron.tokenizer import Tokenizer
 from reft_megatron.types import Completion, Problem, Reason, Rollout, Verdict
@@ -28,9 +28,7 @@ class Bench:
     def __init__(self, config: Config, *, task: Task, tokenizer: Tokenizer) -> None:
         """Workers and thread start with the first batch."""
         self._config, self._task, self._tokenizer = config, task, tokenizer
-        self._judge = Judge(
-            form=task.form, kind=task.kind, config=config.rewards, parity=task.parity
-        )
+        self._judge = open_judge(config.task, config.rewards, kind=task.kind)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
 
     def close(self) -> None:
@@ -47,9 +45,9 @@ class Bench:
     ) -> list[Rollout]:
         """The judged completions, in order; those whose judging failed are left out."""
         texts = [self._tokenizer.decode(c.token_ids.tolist()) for c, _ in asked]
-        verdicts = self._judge.judge(
+        verdicts = self._judge.check(
             [
-                (self._task.answer_text(problem, text), problem.answer)
+                (problem, self._task.answer_text(problem, text))
                 for (_, problem), text in zip(asked, texts, strict=True)
             ]
         )

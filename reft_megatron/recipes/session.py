@@ -40,6 +40,7 @@ from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.continuation import changed_settings, changed_since
 from reft_megatron.recipes.keeper import CheckpointKeeper
+from reft_megatron.recipes.readiness import check_reward, make_folder
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
 
@@ -75,7 +76,7 @@ class Session:
         """Of every model of the run; the files that say it are not read again."""
         self.task = load_task(config.task)
         self.tokenizer = load_tokenizer(tokenizer_path(config))
-        _make_folder(self.folder)
+        make_folder(self.folder)
         self.mesh = join(
             config.parallel,
             seed=config.run.seed,
@@ -88,6 +89,7 @@ class Session:
         if world.size > 1:
             self._pulse = Pulse(world.store, rank=world.rank, size=world.size)
         self._check_memory()
+        check_reward(config, self.task, self.mesh)
         self.skipped = 0
         """Optimizer steps skipped so far."""
         self.best: float | None = None
@@ -389,12 +391,3 @@ def _follow_link(config: Config) -> Config:
         return config
     model = dataclasses.replace(config.model, load=str(load.parent / load.readlink()))
     return dataclasses.replace(config, model=model)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot make the run's folder {folder}: {error.strerror}. Choose another run.dir."
-        ) from None

@@ -8,8 +8,8 @@ Text only: no tensors, no model.
 
 from __future__ import annotations
 
-from reft_megatron.rewards.judge import Judge
+from reft_megatron.rewards.judge import Judge, open_judge
 from reft_megatron.rewards.rule import reward
 from reft_megatron.rewards.vote import majority, reranked, weighted_majority
 
-__all__ = ["Judge", "majority", "reranked", "reward", "weighted_majority"]
+__all__ = ["Judge", "majority", "open_judge", "reranked", "reward", "weighted_majority"]

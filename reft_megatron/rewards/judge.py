@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from reft_megatron.closing import Closing
-from reft_megatron.config import RewardConfig
+from reft_megatron.config import RewardConfig, TaskConfig
 from reft_megatron.ops.extractor import Extractor, Limits, Results
 from reft_megatron.ops.status import Status
 from reft_megatron.rewards.answer_line import read_answer
 from reft_megatron.rewards.compare import Outcome, compare, compare_as_reference
-from reft_megatron.types import AnswerKind, Form, Reason, Verdict
+from reft_megatron.types import AnswerKind, Form, Problem, Reason, Verdict
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "open_judge"]
 
 _FAILURES = {
     Status.NON_NUMERIC: Reason.NON_NUMERIC,
@@ -33,6 +33,11 @@ _FAILURES = {
     Status.DENIED: Reason.DENIED,
 }
 """What a status says of a completion; the others are faults of the machinery."""
+
+
+def open_judge(task: TaskConfig, rewards: RewardConfig, *, kind: AnswerKind) -> Judge:
+    """The judge of the task's completions; `kind` is that of its gold answers."""
+    return Judge(form=task.form, kind=kind, config=rewards, parity=task.parity)
 
 
 class Judge(Closing):
@@ -91,6 +96,10 @@ class Judge(Closing):
         return [
             weigh(outcome, gold, self._kind) for outcome, gold in zip(outcomes, golds, strict=True)
         ]
+
+    def check(self, answers: Sequence[tuple[Problem, str]]) -> list[Verdict]:
+        """`judge`, for whoever has problems: one verdict per (problem, answer text), in order."""
+        return self.judge([(text, problem.answer) for problem, text in answers])
 
     def stats(self) -> dict[str, Any]:
         """What the extractor counts: programs, by whom they were run, faults, isolation."""

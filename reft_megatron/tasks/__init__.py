@@ -6,7 +6,8 @@ Text only: no tensors, no tokenizer, no judging.
 
 from __future__ import annotations
 
+from reft_megatron.tasks.labelled import read_labelled
 from reft_megatron.tasks.loader import load_task
 from reft_megatron.tasks.task import Task
 
-__all__ = ["Task", "load_task"]
+__all__ = ["Task", "load_task", "read_labelled"]

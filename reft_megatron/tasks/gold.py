@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 
+from reft_megatron.config import TaskConfig
 from reft_megatron.tasks.records import Record
 from reft_megatron.types import AnswerKind
 
-__all__ = ["KINDS", "gold_answer"]
+__all__ = ["KINDS", "answer_kind", "gold_answer"]
 
 KINDS: dict[str, AnswerKind] = {
     "arithmetic": "number",
@@ -21,6 +22,11 @@ KINDS: dict[str, AnswerKind] = {
     "mathqa-numeric": "number",
 }
 """Kind of gold answer of each task (mwp_ReFT, train_rl_reft.py lines 54-76)."""
+
+
+def answer_kind(config: TaskConfig) -> AnswerKind:
+    """Kind of the gold answers of the task that `config` names."""
+    return KINDS[config.name]
 
 
 def gold_answer(record: Record, field: str, text: str, *, kind: AnswerKind) -> str:

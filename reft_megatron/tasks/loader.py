@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from reft_megatron.config import TaskConfig
 from reft_megatron.errors import ConfigError, DataError
 from reft_megatron.tasks import arithmetic, gsm8k
-from reft_megatron.tasks.gold import KINDS
+from reft_megatron.tasks.gold import answer_kind
 from reft_megatron.tasks.items import problem_from_item
 from reft_megatron.tasks.records import Record, read_records
 from reft_megatron.tasks.splits import carve_dev, shuffled
@@ -53,7 +53,7 @@ def load_task(config: TaskConfig) -> Task:
     return Task(
         name=config.name,
         form=config.form,
-        kind=KINDS[config.name],
+        kind=answer_kind(config),
         parity=config.parity,
         train=train,
         dev=dev,

@@ -1,0 +1,58 @@
+"""What a run needs before a model is built: a folder, a reward to trust.
+
+Owns the bar that a run may demand of its reward (`rewards.audit`). `reft-megatron audit` shows the
+same in full.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reft_megatron.config import Config
+from reft_megatron.errors import ConfigError
+from reft_megatron.mesh import Mesh
+from reft_megatron.rewards import open_judge
+from reft_megatron.rewards.audit import audit
+from reft_megatron.rewards.labelling import labelled
+from reft_megatron.tasks import Task, read_labelled
+from reft_megatron.types import Labelled
+
+__all__ = ["check_reward", "make_folder"]
+
+_BUILT_FROM = 100
+"""Problems that cases are built from: a few thousand cases, some seconds."""
+
+
+def make_folder(folder: Path) -> None:
+    """The run's folder, if it is not there; raises ConfigError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the run's folder {folder}: {error.strerror}. Choose another run.dir."
+        ) from None
+
+
+def check_reward(config: Config, task: Task, mesh: Mesh) -> None:
+    """Audit the reward if `rewards.audit` asks for it; one rank does, and every rank calls.
+
+    Raises TrainingError on every rank if the reward does not meet its bar, DataError for a file
+    that holds no labelled completions or a task without gold chains of thought.
+    """
+    if not config.rewards.audit:
+        return
+    with mesh.world.together():
+        if mesh.main:
+            with open_judge(config.task, config.rewards, kind=task.kind) as judge:
+                audit(_cases(config, task), judge.check).demand(
+                    max_false_positive_rate=config.rewards.max_false_positive_rate,
+                    max_false_negative_rate=config.rewards.max_false_negative_rate,
+                )
+
+
+def _cases(config: Config, task: Task) -> list[Labelled]:
+    if config.rewards.audit != "built":
+        return read_labelled(config.rewards.audit)
+    problems = task.problems("train")[:_BUILT_FROM]
+    memory = config.rewards.memory_mb << 20
+    return labelled(problems, form=task.form, kind=task.kind, memory_bytes=memory)

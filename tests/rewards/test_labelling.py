@@ -1,0 +1,101 @@
+"""Built cases carry labels that do not come from the judge, and the judge meets them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from reft_megatron.ops.extractor import TRIGGER
+from reft_megatron.rewards import Judge
+from reft_megatron.rewards.audit import audit
+from reft_megatron.rewards.labelling import labelled
+from reft_megatron.tasks.arithmetic import problems
+from reft_megatron.types import Form, Problem
+
+MISSED = {
+    "program": {
+        "returned: currency",
+        "returned: unit",
+        "returned: fraction",
+        "returned: thousands",
+    },
+    "nl": {
+        "line: in brackets",
+        "line: equation",
+        "line: unit",
+        "line: fraction",
+        "line: text behind",
+    },
+}
+"""Kinds that are right and not paid: docs/limitations.md says why."""
+
+
+def solved(form: Form) -> list[Problem]:
+    made = list(problems("train", count=12, seed=5))
+    if form == "program":
+        return made
+    return [
+        Problem(id=p.id, question=p.question, answer=p.answer, cot="Let us count.") for p in made
+    ]
+
+
+@pytest.mark.parametrize("form", ["program", "nl"])
+def test_the_judge_pays_for_nothing_wrong(form: Form, short: object) -> None:
+    cases = labelled(solved(form), form=form, kind="number")
+    assert cases == labelled(solved(form), form=form, kind="number")
+    with Judge(form=form, kind="number", config=short, parity="correct") as judge:
+        found = audit(cases, judge.check)
+    total = found.total
+    assert len(cases) > 400
+    assert (total.false_positives, total.faults) == (0, 0)
+    assert {f.case.kind for f in found.false_negatives} <= MISSED[form]
+    assert min(total.right, total.wrong) > 100
+
+
+def test_labels_are_those_of_cpython_and_exact_fractions() -> None:
+    for case in labelled(solved("program")[:4], form="program", kind="number"):
+        if not case.kind.startswith("changed"):
+            continue
+        names: dict[str, object] = {}
+        try:
+            exec(case.completion, names)
+            value = Fraction(float(names["solution"]()))
+        except (ArithmeticError, ValueError, TypeError):
+            assert not case.right
+            continue
+        near = abs(value - Fraction(case.problem.answer)) <= Fraction(1, 100)
+        assert case.right is near, case.completion
+
+
+def test_a_gold_program_that_is_wrong_is_labelled_so() -> None:
+    problem = Problem(
+        id="a_1", question="?", answer="5", cot="def solution():\n    result = 4\n    return result"
+    )
+    cases = labelled([problem], form="program", kind="number")
+    assert [case.right for case in cases if case.kind == "gold"] == [False]
+
+
+def test_letters(short: object) -> None:
+    words = Problem(id="m_1", question="?", answer="b", cot="So it is.")
+    program = "def solution():\n    result = 'b'\n    return result"
+    told = Problem(id="m_2", question="?", answer="b", cot=program)
+    for form, problem, missed in (
+        ("nl", words, {"line: option in words", "line: text behind"}),
+        ("program", told, {"returned: letter with bracket"}),
+    ):
+        cases = labelled([problem], form=form, kind="letter")
+        with Judge(form=form, kind="letter", config=short, parity="correct") as judge:
+            found = audit(cases, judge.check)
+        assert found.total.false_positives == found.total.faults == 0
+        assert {f.case.kind for f in found.false_negatives} == missed
+
+
+def test_problems_without_a_chain_make_no_cases() -> None:
+    assert labelled([Problem(id="a_1", question="?", answer="5")], form="nl", kind="number") == []
+
+
+def test_answer_lines_end_the_gold_text() -> None:
+    problem = solved("nl")[0]
+    texts = {c.kind: c.completion for c in labelled([problem], form="nl", kind="number")}
+    assert texts["line: gold"] == f"Let us count.{TRIGGER}{problem.answer}"
