@@ -21,12 +21,21 @@ from typing import Any
 
 from reft_megatron.cli import main
 from reft_megatron.config import Config, load_config
-from reft_megatron.recipes import evaluate, ppo, pretrain, rerank, sample, sft
+from reft_megatron.recipes import (
+    evaluate,
+    offline_sl,
+    online_sl,
+    ppo,
+    pretrain,
+    rerank,
+    sample,
+    sft,
+)
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 from tests.ranks import Ranks
 
-RECIPES = (evaluate, ppo, pretrain, rerank, sample, sft)
+RECIPES = (evaluate, offline_sl, online_sl, ppo, pretrain, rerank, sample, sft)
 QUAD = ("parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true")
 """TP2 x PP2, for a world of 4."""
 INDICES = ("weights/.metadata", "optimizer/.metadata")

@@ -113,6 +113,7 @@ def _measure(options: argparse.Namespace, shapes: Shapes) -> None:
             store,
             rows=np.arange(len(store)),
             labels=None,
+            finished=np.ones(len(store), np.bool_),
             problems=np.zeros(len(store), np.int32),
             names=["any"],
             left_out={},

@@ -18,6 +18,8 @@ from reft_megatron.config.sections import (
 from reft_megatron.config.settings_file import describe, load_config, to_yaml
 from reft_megatron.config.stages import (
     EvaluateConfig,
+    OfflineSlConfig,
+    OnlineSlConfig,
     PpoConfig,
     PretrainConfig,
     RerankConfig,
@@ -33,6 +35,8 @@ __all__ = [
     "GenerateConfig",
     "LogConfig",
     "ModelConfig",
+    "OfflineSlConfig",
+    "OnlineSlConfig",
     "OptimizerConfig",
     "ParallelConfig",
     "PpoConfig",

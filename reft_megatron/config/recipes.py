@@ -12,6 +12,8 @@ RECIPES = {
     "sft": "supervised fine-tuning: the warm-up, or the baseline",
     "ppo": "ReFT: PPO against program-checked rewards",
     "sample": "many judged completions of each problem of a split, into a ledger",
+    "offline_sl": "offline self-training: gold chains and right completions from a ledger",
+    "online_sl": "online self-training: the policy's own right completions and gold chains",
     "rerank": "a reranker: tells right completions from wrong ones",
     "evaluate": "greedy top-1, majority vote and pass@k on a split, with intervals",
 }

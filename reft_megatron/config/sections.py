@@ -24,6 +24,8 @@ from reft_megatron.config.ranges import (
 )
 from reft_megatron.config.stages import (
     EvaluateConfig,
+    OfflineSlConfig,
+    OnlineSlConfig,
     PpoConfig,
     PretrainConfig,
     RerankConfig,
@@ -294,6 +296,8 @@ class Config:
     sft: SftConfig = dataclasses.field(default_factory=SftConfig)
     ppo: PpoConfig = dataclasses.field(default_factory=PpoConfig)
     sample: SampleConfig = dataclasses.field(default_factory=SampleConfig)
+    offline_sl: OfflineSlConfig = dataclasses.field(default_factory=OfflineSlConfig)
+    online_sl: OnlineSlConfig = dataclasses.field(default_factory=OnlineSlConfig)
     rerank: RerankConfig = dataclasses.field(default_factory=RerankConfig)
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)

@@ -13,6 +13,8 @@ from reft_megatron.config.ranges import STRICT, Count, Fraction, NonNegative, Po
 
 __all__ = [
     "EvaluateConfig",
+    "OfflineSlConfig",
+    "OnlineSlConfig",
     "PpoConfig",
     "PretrainConfig",
     "RerankConfig",
@@ -93,6 +95,38 @@ class SampleConfig:
     """Problems per block, over all data-parallel ranks; a block is an iteration of the ledger."""
     max_problems: Zero = 0
     """Only the first this many problems; 0 takes all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class OfflineSlConfig:
+    """Offline self-training: fine-tuning on gold chains and right completions from a ledger."""
+
+    ledger: str = ""
+    """Ledger of the recipe sample on the train split."""
+    samples_per_problem: Count = 10
+    """Right completions of a problem that are learnt from, at most (paper 10)."""
+    epochs: Count = 20
+    """Passes over both (the reference's 20)."""
+    batch_size: Count = 48
+    """Sequences per optimizer step, over all data-parallel ranks."""
+    evaluate_every: Zero = 1
+    """Epochs between evaluations on the dev split; 0 only at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class OnlineSlConfig:
+    """Online self-training: the policy's own right completions and gold chains, half and half."""
+
+    iterations: Count = 1000
+    """Rollout batches."""
+    batch_size: Count = 32
+    """Problems per rollout batch, over all data-parallel ranks."""
+    samples_per_problem: Count = 1
+    """Completions per problem in a batch."""
+    updates_per_batch: Count = 2
+    """Passes over each rollout batch; each is one optimizer step."""
+    evaluate_every: Zero = 50
+    """Iterations between evaluations on the dev split; 0 only at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

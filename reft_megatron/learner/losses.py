@@ -1,10 +1,10 @@
-"""The losses of ReFT, fine-tuning and reranking, as weighted sums over tokens.
+"""The losses of all that is trained, as weighted sums over tokens.
 
-Owns the PPO policy and value losses, the negative log-likelihood and the cross-entropy of two
-classes. A loss takes what the model
-says (`outputs`) and what was prepared for the same tokens (`fields`), all [R, L] about tokens, and
-returns a scalar and the weighted sums to log. The normaliser is in `fields["weights"]`
-(`learner.weights`), so losses and sums of parts add up to those of the whole batch.
+Owns the PPO policy and value losses, the negative log-likelihood, alone and in halves, and the
+cross-entropy of two classes. A loss takes what the model says (`outputs`) and what was prepared for
+the same tokens (`fields`), all [R, L] about tokens, and returns a scalar and the weighted sums to
+log. The normaliser is in the weights (`learner.weights`), so losses and sums of parts add up to
+those of the whole batch.
 
 Fix the settings with `functools.partial` and hand the result to `policy.update`.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["classification_loss", "ppo_loss", "supervised_loss"]
+__all__ = ["classification_loss", "halves_loss", "ppo_loss", "supervised_loss"]
 
 
 def ppo_loss(
@@ -81,6 +81,26 @@ def supervised_loss(
     weights = fields["weights"].float()
     loss = -(weights * _counted(outputs["logprobs"], weights != 0)).sum()
     return loss, _detached({"loss": loss})
+
+
+def halves_loss(
+    outputs: Mapping[str, Tensor], fields: Mapping[str, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Half the loss of sampled sequences and half that of gold ones (train_rl_sl.py lines 329-345).
+
+        L = 1/2 (-sum w_sampled logprobs) + 1/2 (-sum w_gold logprobs)
+
+    `outputs`: logprobs. `fields`: sampled_weights, gold_weights, each of which sums to 1 over the
+    batch, or to 0 where it has none of that kind: the other half then stands alone, and weighs no
+    more. All [R, L]; computed in float32. Returns the loss, and it and both means, detached, under
+    `loss`, `sampled` and `gold`.
+    """
+    sampled, gold = (
+        supervised_loss(outputs, {"weights": fields[name]})[0]
+        for name in ("sampled_weights", "gold_weights")
+    )
+    loss = (sampled + gold) / 2
+    return loss, _detached({"loss": loss, "sampled": sampled, "gold": gold})
 
 
 def classification_loss(

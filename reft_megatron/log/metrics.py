@@ -41,6 +41,7 @@ _GROUPS = {
     "response": "The sampled responses.",
     "prompt": "The prompts they answer.",
     "train": "The optimizer, in every recipe.",
+    "learnt": "What an iteration of online self-training learns from, beside gold chains.",
     "eval": "Greedy or voted answers; dev and test problems are never trained on.",
     "faults": "What went wrong around the model, not in it.",
     "prompts": "Problems that cannot be asked.",
@@ -99,6 +100,18 @@ _ROWS = (
     ("train/lr", "rate", "Learning rate of the step"),
     ("train/skipped_steps", "steps", "Steps skipped so far for a non-finite loss or gradient"),
     ("train/epoch", "epochs", "Passes over the training problems so far"),
+    (
+        "train/sampled_loss",
+        "nats",
+        "Half of self-training's loss: mean over tokens of right samples",
+    ),
+    ("train/gold_loss", "nats", "Its other half: mean over tokens of gold chains of thought"),
+    (
+        "learnt/sampled",
+        "completions",
+        "Right completions of the iteration, each text once and none that is the gold one",
+    ),
+    ("learnt/unsolved", "prompts", "Problems of the iteration without a right completion"),
     ("eval/train_accuracy", "share", "Training problems answered right, greedy"),
     ("eval/dev_accuracy", "share", "Dev problems answered right, greedy; selects checkpoints"),
     (

@@ -186,6 +186,20 @@ PICTURES: tuple[Picture, ...] = (
         ),
     ),
     Picture(
+        key="learnt",
+        title="Self-training",
+        caption="Both halves of the loss, and what the policy teaches itself: right completions "
+        "that are learnt from, and problems of an iteration that have none.",
+        panels=(
+            Panel(
+                title="Loss by half",
+                lines={"train/sampled_loss": "sampled", "train/gold_loss": "gold"},
+            ),
+            _alone("learnt/sampled", "Completions learnt from"),
+            _alone("learnt/unsolved", "Problems without a right one"),
+        ),
+    ),
+    Picture(
         key="health",
         title="Health",
         caption="The counts should stay at 0. The mismatch is the difference between the log-probs "

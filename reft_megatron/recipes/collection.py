@@ -42,7 +42,7 @@ class Collection:
         self._journals = session.folder / "journal"
         self._replay = ledger_at(session, settings.replay) if settings.replay else None
         if self._replay is not None:
-            _check_replay(self._replay, settings.replay, range(first, last + 1))
+            _check_replay(session, self._replay, range(first, last + 1))
         with session.mesh.world.together():
             if session.mesh.main:
                 self._tidy(first)
@@ -185,12 +185,12 @@ def _check(settings: RolloutsConfig) -> None:
         )
 
 
-def _check_replay(ledger: Ledger, folder: str, wanted: range) -> None:
-    found = ledger.iterations()
+def _check_replay(session: Session, ledger: Ledger, wanted: range) -> None:
+    folder, found = session.config.rollouts.replay, ledger.iterations()
     if missing := [iteration for iteration in wanted if iteration not in found]:
         raise ConfigError(
             f"rollouts.replay={folder} lacks iteration {missing[0]} and {len(missing) - 1} others "
             f"of {wanted.start} to {wanted.stop - 1}; it has {len(found)}"
-            f"{f', the last {found[-1]}' if found else ''}. Lower ppo.iterations, or replay "
-            "another ledger."
+            f"{f', the last {found[-1]}' if found else ''}. Lower "
+            f"{session.recipe}.iterations, or replay another ledger."
         )

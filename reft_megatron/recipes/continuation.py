@@ -21,7 +21,8 @@ _MAY_CHANGE = (
     *("run.max_skipped_steps", "rewards.workers", "sft.stop_after_epoch"),
     *("generate.slots", "generate.prefill_tokens", "generate.unwatched_steps"),
     *("rollouts.record", "rollouts.mismatch_", "model.reference_waits"),
-    *("pretrain.steps", "ppo.iterations", "log.", "checkpoint.", "evaluate."),
+    *("pretrain.steps", "ppo.iterations", "online_sl.iterations"),
+    *("log.", "checkpoint.", "evaluate."),
 )
 """Settings that a run may go on with changed: how it runs, on what layout, and how long. (A longer
 run has a longer schedule: where `optimizer.schedule` decays, the learning rate follows the new one

@@ -20,7 +20,6 @@ epoch), so the position in the data is the number of steps taken and nothing els
 from __future__ import annotations
 
 import functools
-import json
 from typing import Any
 
 import numpy as np
@@ -28,17 +27,15 @@ import torch
 from numpy.typing import NDArray
 
 from reft_megatron.config import Config
-from reft_megatron.errors import CheckpointError, ConfigError, DataError
-from reft_megatron.files import write_whole
+from reft_megatron.errors import DataError
 from reft_megatron.learner.losses import classification_loss
 from reft_megatron.learner.statistics import area_under_curve, cross_entropy
 from reft_megatron.policy import Policy
-from reft_megatron.recipes.collection import ledger_at
 from reft_megatron.recipes.epochs import Epochs
+from reft_megatron.recipes.learnt_ledger import open_ledger, remember
 from reft_megatron.recipes.reranker import check_room, margins
 from reft_megatron.recipes.session import Session
 from reft_megatron.recipes.supervised import optimizer_step
-from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.rollouts.training_set import TrainingSet
 from reft_megatron.rollouts.views import labelled
 from reft_megatron.tasks.splits import place
@@ -53,7 +50,7 @@ def run(config: Config) -> dict[str, Any]:
     """Train, keep the best and the last checkpoint, return the summary."""
     settings = config.rerank
     with Session(config, "rerank") as session:
-        ledger = _ledger(session)
+        ledger = open_ledger(session, settings.ledger)
         with session.mesh.world.together():
             chosen = labelled(ledger.batches, unique=settings.unique)
         with chosen:
@@ -67,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
             )
             policy = session.build(total_steps=epochs.steps)
             session.start(policy)
-            _remember(session, ledger)
+            remember(session, ledger, settings.ledger)
             session.log.say(_told(chosen, train, dev))
             done = epochs.run(
                 session,
@@ -83,24 +80,6 @@ def run(config: Config) -> dict[str, Any]:
         best = session.best if settings.select == "auc" else -session.best
         summary = {"epochs": settings.epochs, "steps": policy.version}
         return session.finish({**summary, f"best_dev_{settings.select}": best})
-
-
-def _ledger(session: Session) -> Ledger:
-    """The ledger of the settings; ConfigError if it holds nothing."""
-    folder = session.config.rerank.ledger
-    if not folder:
-        raise ConfigError(
-            "rerank learns from recorded rollouts: set rerank.ledger to the ledger of a run "
-            "(the folder `ledger` that the recipes sample and ppo leave)."
-        )
-    ledger = ledger_at(session, folder)
-    with session.mesh.world.together():
-        if not ledger.iterations():
-            raise ConfigError(
-                f"rerank.ledger={folder} holds no sealed iteration of rollouts. Set it to the "
-                "ledger of a run that has sampled (the folder with `iteration-*` inside)."
-            )
-    return ledger
 
 
 def _split(chosen: TrainingSet, *, dev_size: int) -> tuple[Indices, Indices]:
@@ -128,20 +107,6 @@ def _split(chosen: TrainingSet, *, dev_size: int) -> tuple[Indices, Indices]:
                 "them are kept for selection; change that, or sample more."
             )
     return parts[0], parts[1]
-
-
-def _remember(session: Session, ledger: Ledger) -> None:
-    """Write down what is learnt from; CheckpointError if the run began with something else."""
-    path = session.folder / "learnt_from.json"
-    with session.mesh.world.together():
-        if session.mesh.main:
-            content = json.dumps({"ledger": ledger.fingerprint()}) + "\n"
-            if session.continues and path.exists() and path.read_text() != content:
-                raise CheckpointError(
-                    f"the ledger {session.config.rerank.ledger} is not what it was when "
-                    f"{session.folder} began. Choose another run.name to learn from it as it is."
-                )
-            write_whole(path, content)
 
 
 def _told(chosen: TrainingSet, train: Indices, dev: Indices) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 
 from reft_megatron.config import Config, to_yaml
+from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
@@ -46,14 +47,7 @@ from reft_megatron.tokenizer import load_tokenizer
 
 __all__ = ["Session"]
 
-_HEADS: Mapping[str, str] = {
-    "pretrain": "value",
-    "sft": "value",
-    "ppo": "value",
-    "evaluate": "value",
-    "sample": "value",
-    "rerank": "rerank",
-}
+_HEADS: Mapping[str, str] = dict.fromkeys(RECIPES, "value") | {"rerank": "rerank"}
 """The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from reft_megatron.config import Config
 from reft_megatron.recipes.epochs import Epochs
 from reft_megatron.recipes.session import Session
-from reft_megatron.recipes.supervised import Document, document, supervised_step
+from reft_megatron.recipes.supervised import gold_documents, supervised_step, training_problems
 
 __all__ = ["run"]
 
@@ -26,7 +26,7 @@ def run(config: Config) -> dict[str, Any]:
     """Train, keep the best and the last checkpoint, return the summary."""
     with Session(config, "sft") as session:
         settings = config.sft
-        documents = _documents(session)
+        documents = gold_documents(session, training_problems(session))
         epochs = Epochs(
             lengths=[len(document.tokens) for document in documents],
             batch_size=settings.batch_size,
@@ -46,14 +46,3 @@ def run(config: Config) -> dict[str, Any]:
         if not done:
             return session.interrupted(policy, policy.version)
         return session.finish({"epochs": last, "steps": policy.version, "best_dev": session.best})
-
-
-def _documents(session: Session) -> list[Document]:
-    """The training problems as documents; errors of the dev problems are met here too."""
-    task = session.task
-    if dev := task.problems("dev"):
-        session.answerer.fitting(dev)
-    return [
-        document(session, *task.supervised_text(problem), name=problem.id)
-        for problem in task.problems("train")
-    ]

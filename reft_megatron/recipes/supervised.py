@@ -1,14 +1,14 @@
 """Sequences with per-token loss weights, and the micro-batches made of them.
 
-Owns what pre-training and supervised fine-tuning share: tokenised documents, the token mean over
-the global batch; and one step of the optimizer, as all recipes but PPO take it. (The reference
-averages per micro-batch and then over ranks; a mean over the tokens of the global batch does not
-depend on how it is split.)
+Owns what pre-training, supervised fine-tuning and self-training share: tokenised documents, their
+micro-batches, the token mean over the global batch; and one step of the optimizer, as all recipes
+but PPO and online self-training take it. (The reference averages per micro-batch and then over
+ranks; a mean over the tokens of the global batch does not depend on how it is split.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,17 @@ from reft_megatron.recipes.room import room_of
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.batch import MicroBatch, common_shape, lay_out
 from reft_megatron.rollouts.packing import pack
+from reft_megatron.types import Problem
 
-__all__ = ["Document", "document", "optimizer_step", "supervised_step"]
+__all__ = [
+    "Document",
+    "document",
+    "gold_documents",
+    "micro_batches",
+    "optimizer_step",
+    "supervised_step",
+    "training_problems",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +67,27 @@ def document(
     return Document(id=name, tokens=np.array(head + tail, np.int32), weights=weights)
 
 
+def training_problems(session: Session) -> Sequence[Problem]:
+    """The training problems; errors of the dev problems, which select, are met here too."""
+    if dev := session.task.problems("dev"):
+        session.answerer.fitting(dev)
+    return session.task.problems("train")
+
+
+def gold_documents(session: Session, problems: Sequence[Problem]) -> list[Document]:
+    """The gold chain of thought of each problem; DataError for one without room."""
+    return [
+        document(session, *session.task.supervised_text(problem), name=problem.id)
+        for problem in problems
+    ]
+
+
 def supervised_step(session: Session, policy: Policy, documents: Sequence[Document]) -> StepStats:
     """One optimizer step on the weighted token mean of `documents`, the global batch."""
     ids = [document.id for document in documents]
-    batches = _micro_batches(session, documents)
+    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
+    weights = [document.weights / total for document in documents]
+    batches = micro_batches(session, documents, fields={"weights": weights})
     return optimizer_step(session, policy, batches, loss=supervised_loss, ids=ids)
 
 
@@ -80,8 +106,16 @@ def optimizer_step(
     return stats
 
 
-def _micro_batches(session: Session, documents: Sequence[Document]) -> list[MicroBatch]:
-    """This data rank's share; the weights already divided by the global total."""
+def micro_batches(
+    session: Session,
+    documents: Sequence[Document],
+    *,
+    fields: Mapping[str, Sequence[NDArray[np.float32]]],
+) -> list[MicroBatch]:
+    """This data rank's share of the global batch `documents`, with `fields` [T] of each of them.
+
+    Their `indices` count `documents`.
+    """
     mesh = session.mesh
     lengths = [len(document.tokens) for document in documents]
     plan = pack(
@@ -93,13 +127,12 @@ def _micro_batches(session: Session, documents: Sequence[Document]) -> list[Micr
     shape = None
     if mesh.pipeline.size > 1:
         shape = common_shape(plan, lengths, **session.layout)
-    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
     return [
         lay_out(
             indices,
             lengths,
             tokens=[document.tokens for document in documents],
-            fields={"weights": [document.weights / total for document in documents]},
+            fields=fields,
             pad_id=session.tokenizer.pad_id,
             shape=shape,
             device=mesh.device,

@@ -240,18 +240,23 @@ class RolloutBuffer:
         `beyond` the bound it is refused with a DataError, on every rank, or marked: True in the
         field `stale`, for the loss to correct or leave out.
         """
-        oldest = policy_version - int(min(self._all_versions, default=policy_version))
-        if beyond == "refuse" and oldest > max_staleness:
-            raise DataError(
-                f"a rollout was sampled {oldest} optimizer steps before policy version "
-                f"{policy_version}, and at most {max_staleness} are allowed. Sample anew, raise "
-                "rollouts.max_staleness, or have stale rollouts marked and corrected."
-            )
+        if beyond == "refuse":
+            self.refuse_stale(policy_version=policy_version, max_staleness=max_staleness)
         if beyond == "mark":
             stale = policy_version - self._versions > max_staleness
             self.put("stale", [np.full(n, s) for n, s in zip(self._lengths, stale, strict=True)])
             fields = [*fields, "stale"]
         return self.micro_batches(fields, packed=packed, length_multiple=length_multiple)
+
+    def refuse_stale(self, *, policy_version: int, max_staleness: int) -> None:
+        """DataError, on every rank, for a rollout that is staler than `max_staleness`."""
+        oldest = policy_version - int(min(self._all_versions, default=policy_version))
+        if oldest > max_staleness:
+            raise DataError(
+                f"a rollout was sampled {oldest} optimizer steps before policy version "
+                f"{policy_version}, and at most {max_staleness} are allowed. Sample anew, raise "
+                "rollouts.max_staleness, or have stale rollouts marked and corrected."
+            )
 
     def _take(self, batch: pa.Table) -> None:
         """Start over with the whole batch; nothing is distributed yet."""

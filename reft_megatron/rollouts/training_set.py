@@ -37,12 +37,17 @@ class TrainingSet(Closing):
         *,
         rows: NDArray[np.int64],
         labels: NDArray[np.bool_] | None,
+        finished: NDArray[np.bool_],
         problems: NDArray[np.int32],
         names: Sequence[str],
         left_out: Mapping[str, int],
     ) -> None:
         """Sequence i is row `rows[i]` of `store` and answers problem `names[problems[i]]`."""
-        self._store, self._rows, self._problems, self._names = store, rows, problems, names
+        self._store, self._rows, self._problems = store, rows, problems
+        self.names = names
+        """Ids of the problems that had rollouts to choose from, also where none was chosen."""
+        self.finished = finished
+        """[N], True where the response ended, False where the length limit cut it."""
         self.labels = labels
         """[N], True for a right one; None in self-training, where all are."""
         self.left_out = left_out
@@ -61,7 +66,7 @@ class TrainingSet(Closing):
 
     def problem_id(self, index: int) -> str:
         """The problem that a sequence answers."""
-        return str(self._names[self._problems[index]])
+        return str(self.names[self._problems[index]])
 
     def micro_batches(
         self,

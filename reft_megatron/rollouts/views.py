@@ -8,8 +8,9 @@ of which some 50 bytes a rollout stay in memory; once for the tokens of those ch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ __all__ = ["Source", "correct", "every", "labelled", "normalised"]
 Source = Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
 """Some columns of the ledger, all rows, the same ones in the same order at every call."""
 
-_IDS = ("problem_id", "sample", "policy_version", "seed", "reason", "text")
+_IDS = ("problem_id", "sample", "policy_version", "seed", "finished", "reason", "text")
 _TOKENS = {"prompt_ids": np.int32, "token_ids": np.int32}
 _ENTRY = np.dtype(
     [
@@ -38,9 +39,13 @@ _ENTRY = np.dtype(
         ("seed", np.int64),
         ("text", np.uint64),
         ("right", np.bool_),
+        ("finished", np.bool_),
     ]
 )
 """What is remembered of a rollout; `text` is a hash."""
+
+_AGE = ("row", "seed", "sample", "version")
+"""Which of two rollouts of a problem is the earlier; the last name counts most."""
 
 Entries = NDArray[np.void]
 
@@ -49,23 +54,28 @@ def correct(
     source: Source,
     *,
     unique: bool,
+    gold: Mapping[str, str] | None = None,
     per_problem: int | None = None,
+    pick: Literal["random", "first"] = "random",
     seed: int = 0,
     memory_mb: float = 256,
     folder: str | Path | None = None,
 ) -> TrainingSet:
     """The right rollouts, for self-training (offline and online).
 
-    With `unique` one of each `normalised` text of a problem. At most `per_problem` of a problem:
-    those that a hash keyed by `seed` puts first, so that the choice is random and always the same.
-    Closing the set frees its `memory_mb` (10^6 bytes) and what it spilled to `folder`.
+    With `unique` one of each `normalised` text of a problem; with `gold`, texts by problem id, none
+    that says the same as that of its problem. At most `per_problem` of a problem: those that a hash
+    keyed by `seed` puts first, so that the choice is random and always the same, or the `first`
+    samples. Closing the set frees its `memory_mb` (10^6 bytes) and what it spilled to `folder`.
     """
     index = _Index(source, only_right=True, salt=seed)
     left_out = {"wrong": index.rows - len(index.entries), **index.drop_repeated()}
+    if gold is not None:
+        left_out |= index.drop_gold(gold)
     if unique:
         left_out |= index.drop_same_text()
     if per_problem is not None:
-        left_out |= index.keep_first(per_problem)
+        left_out |= index.keep_some(per_problem, drawn=pick == "random")
     return index.load(left_out, labelled=False, memory_mb=memory_mb, folder=folder)
 
 
@@ -129,11 +139,24 @@ class _Index:
         """Keep the earliest of each text of a problem."""
         return {"same text": self._keep_one_of("problem", "text")}
 
-    def keep_first(self, count: int) -> dict[str, int]:
-        """Keep `count` of each problem, drawn by a hash of text and sample."""
+    def drop_gold(self, gold: Mapping[str, str]) -> dict[str, int]:
+        """Drop what says the same as the text in `gold` of its problem."""
+        hashes = np.zeros(len(self._problems), np.uint64)
+        known = np.zeros(len(self._problems), np.bool_)
+        for name, problem in self._problems.items():
+            if name in gold:
+                hashes[problem], known[problem] = self._hash(gold[name]), True
+        problems = self.entries["problem"]
+        same = known[problems] & (self.entries["text"] == hashes[problems])
+        self.entries = self.entries[~same]
+        return {"same as gold": int(same.sum())}
+
+    def keep_some(self, count: int, *, drawn: bool) -> dict[str, int]:
+        """Keep `count` of each problem, `drawn` by a hash of text and sample, or the earliest."""
         entries = self.entries
         draw = entries["text"] ^ _scramble(entries["sample"]) ^ _scramble(entries["version"] << 32)
-        order = np.lexsort((draw, entries["problem"]))
+        age = tuple(entries[name] for name in _AGE)
+        order = np.lexsort((*((draw,) if drawn else age), entries["problem"]))
         problems = entries["problem"][order]
         starts = np.flatnonzero(np.diff(problems, prepend=-1))
         place = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
@@ -170,6 +193,7 @@ class _Index:
             store,
             rows=order,
             labels=entries["right"][order] if labelled else None,
+            finished=entries["finished"][order],
             problems=problems[order],
             names=names,
             left_out=left_out,
@@ -182,19 +206,23 @@ class _Index:
         entries = np.empty(len(chosen), _ENTRY)
         entries["row"] = self.rows + chosen
         entries["right"] = right[chosen]
+        entries["finished"] = some["finished"].to_numpy(zero_copy_only=False)
         ids = some["problem_id"].dictionary_encode()
         codes = [self._problems.setdefault(n, len(self._problems)) for n in ids.dictionary.tolist()]
         entries["problem"] = np.array(codes, np.int32)[ids.indices.to_numpy()]
         for name, column in (("sample", "sample"), ("version", "policy_version"), ("seed", "seed")):
             entries[name] = some[column].to_numpy()
         for i, text in enumerate(some["text"].to_pylist()):
-            entries["text"][i] = xxhash.xxh3_64_intdigest(normalised(text).encode(), self._salt)
+            entries["text"][i] = self._hash(text)
         return entries
+
+    def _hash(self, text: str) -> int:
+        return xxhash.xxh3_64_intdigest(normalised(text).encode(), self._salt)
 
     def _keep_one_of(self, *names: str) -> int:
         """Keep the earliest entry of each group that is equal in `names`; returns how many go."""
         entries = self.entries
-        age = [entries[name] for name in ("row", "seed", "sample", "version")]
+        age = [entries[name] for name in _AGE]
         groups = [entries[name] for name in names]
         order = np.lexsort((*age, *groups))
         first = np.ones(len(order), np.bool_)

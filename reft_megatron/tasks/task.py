@@ -68,6 +68,14 @@ class Task:
         """Input (no loss) and output (trained) of supervised fine-tuning; the caller adds eos."""
         return prompts.supervised_text(problem, self.form)
 
+    def gold_completion(self, problem: Problem) -> str | None:
+        """The gold chain of thought as a completion of `prompt_text`.
+
+        None if it does not begin as the prompt ends: its docstring words the question otherwise.
+        """
+        whole, prompt = "".join(self.supervised_text(problem)), self.prompt_text(problem)
+        return whole.removeprefix(prompt) if whole.startswith(prompt) else None
+
     def answer_text(self, problem: Problem, completion: str) -> str:
         """What the judge reads of a problem's `completion`, with the prompt's part of it."""
         return prompts.answer_text(problem, completion, form=self.form, parity=self.parity)

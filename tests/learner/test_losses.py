@@ -23,7 +23,12 @@ from torch.nn import functional
 
 from reft_megatron.learner.advantage import gae, mean_and_variance, moments, whiten
 from reft_megatron.learner.align import about_tokens
-from reft_megatron.learner.losses import classification_loss, ppo_loss, supervised_loss
+from reft_megatron.learner.losses import (
+    classification_loss,
+    halves_loss,
+    ppo_loss,
+    supervised_loss,
+)
 from reft_megatron.learner.reward import token_rewards
 from reft_megatron.learner.weights import sequence_mean_weights
 
@@ -266,6 +271,30 @@ def test_supervised_is_the_weighted_negative_log_likelihood():
     assert loss.item() == stats["loss"].item() == 2.25
     assert logprobs.grad is not None
     assert logprobs.grad.tolist() == [[0, -0.25, -0.5, -0.25]]
+
+
+def test_halves_are_the_mean_of_two_supervised_losses():
+    """By hand; where one half has no weights, the other weighs no more."""
+    logprobs = torch.tensor([[NAN, -1.0, -2.0], [NAN, -4.0, -8.0]], requires_grad=True)
+    fields = {
+        "sampled_weights": torch.tensor([[0.0, 0.5, 0.5], [0.0, 0.0, 0.0]]),
+        "gold_weights": torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.75, 0.25]]),
+    }
+    loss, stats = halves_loss({"logprobs": logprobs}, fields)
+    loss.backward()
+    assert {name: x.item() for name, x in stats.items()} == {
+        "loss": 3.25,
+        "sampled": 1.5,
+        "gold": 5.0,
+    }
+    assert loss.item() == 3.25
+    assert logprobs.grad is not None
+    assert logprobs.grad.tolist() == [[0, -0.25, -0.25], [0, -0.375, -0.125]]
+    alone, stats = halves_loss(
+        {"logprobs": logprobs}, {**fields, "sampled_weights": torch.zeros(2, 3)}
+    )
+    assert alone.item() == 2.5
+    assert stats["sampled"].item() == 0
 
 
 def test_classification_is_the_mean_cross_entropy_at_last_tokens():

@@ -163,6 +163,45 @@ def test_the_draw_has_a_seed_and_favours_nobody():
     assert sorted(counts)[-3:] == [100] * 3
 
 
+def test_what_says_the_same_as_gold_is_left_out():
+    """Before any are chosen, so that it takes nobody's place."""
+    right = [rollout for rollout in ROLLOUTS if rollout.verdict.correct]
+    gold = {"gsm8k_003": TEXTS[1], "gsm8k_004": "    return 9", "gsm8k_999": TEXTS[0]}
+    others = [
+        r
+        for r in right
+        if r.completion.problem_id != "gsm8k_003" or normalised(r.text) != normalised(TEXTS[0])
+    ]
+    with correct(_source(ROLLOUTS[::-1]), unique=False, gold=gold) as chosen:
+        assert _held(chosen) == _wanted(others)
+        assert chosen.left_out["same as gold"] == len(right) - len(others) > 0
+    rollouts = [make_rollout(0, n, text=TEXTS[n], verdict=RIGHT) for n in range(3)]
+    with correct(_source(rollouts), unique=True, gold={"gsm8k_000": TEXTS[0]}) as chosen:
+        assert _held(chosen) == _wanted(rollouts[2:])
+        assert list(chosen.names) == ["gsm8k_000"]
+    with correct(_source(rollouts[:2]), unique=True, gold={"gsm8k_000": TEXTS[0]}) as chosen:
+        assert len(chosen) == 0
+        assert list(chosen.names) == ["gsm8k_000"], "it was solved all the same"
+
+
+def test_the_first_samples_are_taken_if_asked():
+    rollouts = [
+        make_rollout(number, sample, text=f"return {sample // 2}", verdict=RIGHT)
+        for number in range(5)
+        for sample in range(10)
+    ]
+    options = {"unique": True, "per_problem": 3, "pick": "first"}
+    with correct(_source(rollouts[::-1]), **options) as chosen:
+        first = [r for r in rollouts if r.completion.sample in (0, 2, 4)]
+        assert _held(chosen) == _wanted(first)
+
+
+def test_it_is_known_which_responses_ended():
+    rollouts = [make_rollout(0, n, verdict=RIGHT, finished=n % 3 == 0) for n in range(6)]
+    with correct(_source(rollouts[::-1]), unique=True) as chosen:
+        assert chosen.finished.tolist() == [True, False, False] * 2
+
+
 def test_a_ledger_of_any_layout_is_read_alike(tmp_path: Path):
     held = []
     for data_size in (1, 3):

@@ -76,3 +76,15 @@ def test_texts_follow_the_form() -> None:
         'Question:\nq3\nAnswer reasoning:\ndef solution():\n    """q3"""\n'
     )
     assert TASK.answer_text(made(1), "It is 3.") == "It is 3."
+
+
+def test_the_gold_chain_as_a_completion() -> None:
+    assert TASK.gold_completion(made(1)) == "It is 3.\nTherefore, the answer is: 3"
+    program = 'def solution():\n    """q3"""\n    return 3'
+    problem = dataclasses.replace(made(3), cot=program)
+    assert TEST_ONLY.gold_completion(problem) == "    return 3"
+    assert TEST_ONLY.prompt_text(problem) + "    return 3" == "".join(
+        TEST_ONLY.supervised_text(problem)
+    )
+    otherwise = dataclasses.replace(problem, question="what is q3?")
+    assert TEST_ONLY.gold_completion(otherwise) is None

@@ -26,14 +26,18 @@ class Job:
 
     trains: bool = True
     """Gradients and optimizer state are held."""
+    samples: bool = False
+    """Every step samples its batch before."""
     scores: bool = False
-    """Every step samples its batch and scores it, beside a frozen reference if KL counts."""
+    """It is scored too, beside a frozen reference if KL counts."""
 
 
 JOBS: Mapping[str, Job] = {
-    "ppo": Job(scores=True),
+    "ppo": Job(samples=True, scores=True),
     "sft": Job(),
     "pretrain": Job(),
+    "offline_sl": Job(),
+    "online_sl": Job(samples=True),
     "rerank": Job(),
     "evaluate": Job(trains=False),
     "sample": Job(trains=False),
@@ -148,15 +152,29 @@ class Case:
     @property
     def sequences(self) -> int:
         """Sequences of one step on one data rank."""
+        online = self.config.online_sl
         batch = {
             "ppo": self.config.ppo.batch_size * self.config.ppo.samples_per_problem,
             "sft": self.config.sft.batch_size,
             "pretrain": self.config.pretrain.batch_size,
+            "offline_sl": self.config.offline_sl.batch_size,
+            # All samples may be right, and each problem has its gold chain.
+            "online_sl": online.batch_size * (online.samples_per_problem + 1),
             "rerank": self.config.rerank.batch_size,
             "evaluate": self.config.generate.slots * self.data,
             "sample": self.config.generate.slots * self.data,
         }
         return -(-batch[self.recipe] // self.data)
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps on each batch."""
+        config = self.config
+        each = {
+            "ppo": config.ppo.updates_per_batch,
+            "online_sl": config.online_sl.updates_per_batch,
+        }
+        return each.get(self.recipe, 1)
 
     @property
     def rows(self) -> int:
@@ -167,6 +185,9 @@ class Case:
         config, slots = self.config, self.config.generate.slots
         asked = {
             "ppo": self._share(config.ppo.batch_size * config.ppo.samples_per_problem),
+            "online_sl": self._share(
+                config.online_sl.batch_size * config.online_sl.samples_per_problem
+            ),
             "evaluate": self._evaluated(),
             "sample": self._share(config.sample.batch_size * config.sample.samples_per_problem),
         }

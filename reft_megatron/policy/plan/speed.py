@@ -90,12 +90,13 @@ def predict_times(case: Case, gpu: Gpu) -> Times:
     # A pipeline of P stages stands still for P - 1 micro-batches, or a share of them if chunked.
     turns = case.micro_batches + (parallel.pipeline - 1) / parallel.virtual_pipeline
     update = turns * (forward + backward) + _step(case, gpu)
-    if not job.scores:
+    if not job.samples:
         return Times(update=update)
+    scored = (2 if case.reference else 1) if job.scores else 0
     return Times(
         generate=_generate(case, gpu),
-        score=turns * forward * (2 if case.reference else 1),
-        update=case.config.ppo.updates_per_batch * update,
+        score=turns * forward * scored,
+        update=case.updates * update,
     )
 
 

@@ -49,6 +49,8 @@ def test_sequences_are_as_long_as_the_model_and_a_micro_batch_allow():
         ("ppo", ("ppo.batch_size=64",), 16),
         ("ppo", ("ppo.batch_size=21", "task.dev_size=0"), 11),
         ("ppo", ("ppo.batch_size=5", "ppo.samples_per_problem=4", "task.dev_size=0"), 10),
+        ("online_sl", ("online_sl.batch_size=21", "task.dev_size=0"), 11),
+        ("offline_sl", ("task.dev_size=9",), 5),
         # Dev problems, which are asked once, count too.
         ("ppo", ("ppo.batch_size=2", "task.dev_size=9"), 5),
         ("sft", ("task.dev_size=9",), 5),

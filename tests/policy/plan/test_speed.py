@@ -55,6 +55,11 @@ def test_each_recipe_has_its_phases():
     assert (evaluate.score, evaluate.update) == (0, 0)
     assert evaluate.generate > 0
     assert times(ONE, "ppo.kl_coef=0").score == times(ONE).score / 2
+    online = times(ONE, "online_sl.updates_per_batch=3", recipe="online_sl")
+    once = times(ONE, "online_sl.updates_per_batch=1", recipe="online_sl")
+    assert online.score == 0
+    assert online.generate > 0
+    assert online.update == pytest.approx(3 * once.update)
 
 
 @pytest.mark.parametrize(
