@@ -1,43 +1,68 @@
-"""What the GSM8K examples share: which config, and how many processes.
+"""What the scripts share: which run of the paper, and how many processes.
 
-Owns the word `model=NAME`, which picks `configs/<example>_<NAME>.yaml`. Everything else goes to
+Owns the words of a command, `task=`, `form=`, `model=`, `of=` and `split=`, which pick a run
+(`paper_runs`) and its config `configs/<recipe>_gsm8k_<size>.yaml`. Everything else goes to
 `reft-megatron` as it is. `launch.sh` owns starting the processes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
 
+from examples.paper_runs import POLICIES, PROBLEMS, SPLITS, STAGES, Run
 from reft_megatron.cli import main
 from reft_megatron.config import load_config
 from reft_megatron.errors import ReftError
 
 _CONFIGS = Path(__file__).parent / "configs"
-_DEFAULT = "6.7b"
+_OF_SCRIPTS = {"sft_gsm8k": "warmup", "ppo_gsm8k": "ppo"}
+"""The stage of GSM8K that a script with a name of its own starts."""
+_PICKS = ("task", "form", "model", "of", "split")
 
 
 def run(script: str, given: Sequence[str]) -> int:
-    """Run the recipe that the example's file name starts with; returns the exit code.
+    """Run what the script and the words say; returns the exit code.
 
-    With `--processes` among the arguments, print how many processes the rest of them want instead.
+    With `--processes` among the words, print how many processes the rest of them want instead.
+    Raises SystemExit, with what there is, for a word that picks nothing.
     """
-    example = Path(script).stem
-    words = [word for word in given if not word.startswith("model=")]
-    names = [word.removeprefix("model=") for word in given if word.startswith("model=")]
-    config = _CONFIGS / f"{example}_{[_DEFAULT, *names][-1]}.yaml"
-    if not config.is_file():
-        known = sorted(
-            path.stem.removeprefix(f"{example}_") for path in _CONFIGS.glob(f"{example}_*")
-        )
-        raise SystemExit(f"{example} has no model={names[-1]}; take one of {', '.join(known)}.")
+    picked, words = pick(Path(script).stem, given)
+    config = _config(picked)
+    settings = [f"{key}={value}" for key, value in picked.settings().items()]
     if "--processes" in words:
         words.remove("--processes")
-        print(processes(config, words))
+        print(processes(config, [*settings, *words]))
         return 0
-    return main([example.partition("_")[0], *words, "--config", str(config)])
+    return main([STAGES[picked.stage].recipe, *settings, *words, "--config", str(config)])
+
+
+def pick(script: str, given: Sequence[str]) -> tuple[Run, list[str]]:
+    """The run that the words pick, and the words left."""
+    chosen: dict[str, str] = {}
+    words = []
+    for word in given:
+        name, _, value = word.partition("=")
+        if name in _PICKS:
+            chosen[name] = value
+        else:
+            words.append(word)
+    stage = _OF_SCRIPTS.get(script) or (words.pop(0) if words else "")
+    _check(stage, STAGES, "there is no stage ")
+    if script in _OF_SCRIPTS and set(chosen) - {"model"}:
+        picks = " ".join(word for word in given if word not in words)
+        raise SystemExit(
+            f"{script}.sh is GSM8K as programs; for another run: examples/paper.sh {stage} {picks}"
+        )
+    _check(chosen.get("task", "gsm8k"), {task for task, _ in PROBLEMS}, "there is no task=")
+    _check(chosen.get("form", "nl"), {form for _, form in PROBLEMS}, "there is no form=")
+    if "of" in chosen:
+        _check(chosen["of"], POLICIES if STAGES[stage].of else (), f"{stage} has no of=")
+    if "split" in chosen:
+        _check(chosen["split"], SPLITS if STAGES[stage].split else (), f"{stage} has no split=")
+    return Run(stage=stage, **chosen), words
 
 
 def processes(config: Path, overrides: list[str]) -> int:
@@ -47,3 +72,16 @@ def processes(config: Path, overrides: list[str]) -> int:
     except ReftError as error:
         raise SystemExit(str(error)) from None
     return torch.cuda.device_count() or parallel.tensor * parallel.pipeline
+
+
+def _config(picked: Run) -> Path:
+    recipe = STAGES[picked.stage].recipe
+    paths = {path.stem.partition("_gsm8k_")[2]: path for path in _CONFIGS.glob(f"{recipe}_gsm8k_*")}
+    _check(picked.model, paths, f"{picked.stage} has no model=")
+    return paths[picked.model]
+
+
+def _check(seen: str, known: Collection[str], refusal: str) -> None:
+    if seen not in known:
+        there = f"take one of {', '.join(sorted(known))}" if known else "it takes none"
+        raise SystemExit(f"{refusal}{seen}; {there}.")

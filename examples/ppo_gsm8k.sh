@@ -5,7 +5,8 @@
 
 import sys
 
-from launch import run
+sys.path[0] += "/.."  # this folder's own, to the project's
+from examples.launch import run
 
 sys.exit(run(__file__, sys.argv[1:]))
 # end

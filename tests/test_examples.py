@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 CONFIGS = sorted(EXAMPLES.rglob("*.yaml"))
 SHELL = sorted([*EXAMPLES.rglob("*.sh"), *EXAMPLES.rglob("*.sbatch")])
-POLYGLOTS = ("sft_gsm8k.sh", "ppo_gsm8k.sh")
+POLYGLOTS = ("sft_gsm8k.sh", "ppo_gsm8k.sh", "paper.sh")
 TINY = EXAMPLES / "configs" / "ppo_gsm8k_tiny.yaml"
 LAYOUT = ["parallel.tensor=2", "parallel.pipeline=2"]
 
@@ -179,7 +179,7 @@ def test_torchrun_runs_the_script_on_every_rank() -> None:
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SystemExit) as end:
         launch.run("examples/ppo_gsm8k.sh", ["model=7b"])
-    assert str(end.value) == "ppo_gsm8k has no model=7b; take one of 125m, 6.7b, tiny."
+    assert str(end.value) == "ppo has no model=7b; take one of 125m, 6.7b, tiny."
 
 
 def test_a_bad_setting_is_refused_before_processes_are_counted() -> None:
