@@ -128,4 +128,6 @@ class Iterations:
 
     def record(self, number: int, metrics: dict[str, float]) -> None:
         """Log what came of an iteration."""
-        self._session.log.record(number, {**metrics, "prompts/dropped": self._left_out})
+        passes = number * self._settings.batch_size / len(self.problems)
+        own = {"train/epoch": passes, "prompts/dropped": self._left_out}
+        self._session.log.record(number, metrics | own)

@@ -29,6 +29,7 @@ def test_an_iteration_asks_the_next_problems_of_the_stream(launch: Launcher) -> 
         assert {r.seed for r in rollouts} == {number}
         assert {r.policy_version for r in rollouts} == {3 * (number - 1)}
     assert run.series("prompts/dropped") == [32 - len(fitting)] * 2
+    assert run.series("train/epoch") == [n * 20 / len(fitting) for n in (1, 2)]
     assert run.summary["iterations"] == 2
     assert run.summary["steps"] == 6
     assert run.summary["best_dev"] == max(run.series("eval/dev_accuracy"))
