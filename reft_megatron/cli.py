@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "RECIPES", "main", "run"]
 COMMANDS = {
     "run-programs": "run the programs of a file, write down what each returns",
     "doctor": "what this machine has, and which backend serves each operator",
+    "reproduce": "a pipeline of runs from one file, and the table it leads to",
     "rollouts": "list, show, compare and export what a run sampled",
     "audit": "what a run's reward gets wrong, on labelled completions",
 }

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from examples import launch
+from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.config import Config, load_config, to_yaml
 from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.policy import architecture_of, tokenizer_path
@@ -25,7 +25,10 @@ from tests.policy.huggingface.test_round_trip import WORDS
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-CONFIGS = sorted(EXAMPLES.rglob("*.yaml"))
+PIPELINES = [
+    path for path in sorted(EXAMPLES.rglob("*.yaml")) if "\nstages:\n" in path.read_text("utf-8")
+]
+CONFIGS = sorted({*EXAMPLES.rglob("*.yaml")} - {*PIPELINES})
 SHELL = sorted([*EXAMPLES.rglob("*.sh"), *EXAMPLES.rglob("*.sbatch")])
 POLYGLOTS = ("sft_gsm8k.sh", "ppo_gsm8k.sh", "paper.sh")
 TINY = EXAMPLES / "configs" / "ppo_gsm8k_tiny.yaml"
@@ -64,7 +67,8 @@ def stub(folder: Path, name: str, body: str) -> Path:
 
 
 def test_there_are_examples() -> None:
-    assert {"quickstart_ppo.yaml", "ppo_gsm8k_6.7b.yaml", TINY.name} <= set(names(CONFIGS))
+    assert {"ppo_gsm8k_6.7b.yaml", TINY.name} <= set(names(CONFIGS))
+    assert "quickstart.yaml" in names(PIPELINES)
     assert {"quickstart.sh", "launch.sh", "ppo_gsm8k.sbatch", *POLYGLOTS} == set(names(SHELL))
 
 
@@ -136,13 +140,25 @@ def test_the_papers_settings_of_galactica_6_7b() -> None:
     assert (ppo.gamma, ppo.lam, config.rewards.partial) == (1.0, 0.95, 0.1)
 
 
-def test_the_stages_of_the_quickstart_share_their_problems_and_their_model() -> None:
-    stages = [load_config(path) for path in CONFIGS if path.name.startswith("quickstart_")]
-    assert len(stages) == 4
-    assert len({(stage.task, stage.model) for stage in stages}) == 1
-    generating = [load_config(EXAMPLES / "configs" / f"quickstart_{r}.yaml").generate.max_new_tokens
-                  for r in ("sft", "ppo", "evaluate")]  # fmt: skip
-    assert len(set(generating)) == 1
+@pytest.mark.parametrize("path", PIPELINES, ids=names(PIPELINES))
+def test_a_pipelines_stages_fit_their_world_and_share_problems_and_limits(path: Path) -> None:
+    pipeline = read_pipeline(path)
+    stated = re.search(r"^# World: (\d+) process", path.read_text(), re.MULTILINE)
+    assert stated, f"{path.name} does not say `# World: N processes`"
+    assert pipeline.processes == int(stated[1])
+    configs = {
+        stage.name: pipeline.config(stage, pipeline.seeds[0])
+        for stage in pipeline.stages.values()
+        if stage.recipe
+    }
+    for config in configs.values():
+        check_world(config.parallel, pipeline.processes)
+        check_layout(architecture(config), config.parallel)
+        room = architecture(config).positions
+        assert config.generate.max_prompt_tokens + config.generate.max_new_tokens <= room
+    tests = [configs[row.stage] for row in pipeline.rows]
+    assert len({(config.task, config.model.preset, config.generate) for config in tests}) == 1
+    assert {config.task for config in configs.values()} == {tests[0].task}
 
 
 @pytest.mark.parametrize("path", SHELL, ids=names(SHELL))
@@ -264,58 +280,23 @@ def test_the_slurm_job_queues_itself_again_until_the_run_is_done(
     assert (tmp_path / "calls").read_text().splitlines() == calls
 
 
-STAGES = ["base", "warmup", "sft", "reft", "base-test", "warmup-test", "sft-test", "reft-test"]
-
-
-def quickstart(folder: Path, torchrun: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the quickstart's script with stand-ins for the programs that take long."""
-    stub(folder, "torchrun", torchrun)
-    stub(folder, "python", STORY)
-    command = 'PATH="$0:$PATH" exec bash examples/quickstart.sh task.test_size=9'
-    return start("bash", "-c", command, str(folder), RUNS=str(folder / "runs"), **variables)
-
-
-DONE = """
-for word; do [[ $word == run.name=* ]] && name=${word#run.name=}; done
-mkdir -p "$RUNS/$name"; echo "as asked" > "$RUNS/$name/config.yaml"
-echo "$*" | tee "$RUNS/$name/summary.json"
-"""
-STORY = """
-if [[ "$*" == *--print-config ]]; then echo "${SETTINGS:-as asked}"; exit; fi
-echo "python $*"; [[ "$*" != *--output* ]] || touch "${@: -1}"
-"""
-
-
-def test_the_quickstart_runs_every_stage_once_with_its_seed(tmp_path: Path) -> None:
-    first = quickstart(tmp_path, DONE, SEED="3")
-    assert first.returncode == 0, first.stderr
-    started = [line for line in first.stdout.splitlines() if "reft_megatron" in line]
-    assert [re.search(r"run.name=(\S+)", line)[1] for line in started] == STAGES
-    assert all("run.seed=3 task.data_seed=3" in line for line in started)
-    assert all(f"{line.split()[5]}.yaml" in line and " task.test_size=9 --config" in line
-               for line in started)  # fmt: skip
-    assert first.stdout.splitlines()[-1] == f"python tools/quickstart_story.py {tmp_path}/runs"
-    timed = (tmp_path / "runs" / "seconds.tsv").read_text().splitlines()
-    assert [line.split("\t")[0] for line in timed] == ["tokenizer", *STAGES]
-    again = quickstart(tmp_path, "exit 9", SEED="3")
-    assert (again.returncode, again.stdout.count("finished before")) == (0, len(STAGES))
-    runs = tmp_path / "runs"
-    other = quickstart(tmp_path, "exit 9", SEED="3", SETTINGS="others")
-    assert other.returncode == 1
-    assert other.stderr == (
-        f"{runs}/base was made with other settings: remove it, or set RUNS=folder\n"
+def test_the_quickstart_is_a_pipeline_with_its_seed_folder_and_settings(tmp_path: Path) -> None:
+    done = start(
+        *("bash", "examples/quickstart.sh", "--dry-run", "task.test_size=9"),
+        SEED="3",
+        RUNS=str(tmp_path),
+        PROCESSES="4",
     )
-    os.utime(runs / "base" / "summary.json")
-    older = quickstart(tmp_path, "exit 9", SEED="3")
-    assert older.returncode == 1
-    assert older.stderr == (
-        f"{runs}/warmup was made from an older base: remove it to make it again\n"
-    )
-
-
-def test_the_quickstart_stops_where_a_stage_does(tmp_path: Path) -> None:
-    done = quickstart(tmp_path, f"[[ $* != *run.name=sft* ]] || exit 0; {DONE}")
-    assert done.returncode == 1
-    assert done.stderr == "stopped early: run the same command again to go on\n"
-    failed = quickstart(tmp_path, f"exit {128 + signal.SIGKILL}")
-    assert failed.returncode == 137
+    assert done.returncode == 0, done.stderr
+    stages = re.findall(r"^== (\S+), seed 3", done.stdout, re.MULTILINE)
+    assert stages == [
+        *("tokenizer", "base", "warmup", "sft", "reft"),
+        *("base-test", "warmup-test", "sft-test", "reft-test"),
+    ]
+    started = [line for line in done.stdout.splitlines() if " -m reft_megatron " in line]
+    assert len(started) == len(stages) - 1
+    assert all("--nproc-per-node 4 " in line for line in started)
+    assert all(f" run.dir={tmp_path}/seed-3 " in line for line in started)
+    assert all(" run.seed=3 " in line and " task.data_seed=3 " in line for line in started)
+    assert all(" task.test_size=9 " in line for line in started)
+    assert all(line.startswith("env CUDA_VISIBLE_DEVICES= ") for line in started)

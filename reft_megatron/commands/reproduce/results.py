@@ -8,7 +8,7 @@ stages finished; figures are shares in 0..1 under the names that `evaluate` give
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +61,9 @@ class Method:
     baseline, or where there is none."""
     paper: Mapping[str, PaperCell]
     """What the paper has for some of the figures."""
+    gains: Mapping[str, Estimate] = field(default_factory=dict)
+    """What choosing among samples is worth: one figure minus another on the same problems, as
+    `vote@32 - top-1` and `rerank@32 - vote@32` (paired bootstrap)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,115 @@
+"""The tables at the end: all methods, and ours beside the paper's.
+
+Owns what a person reads on the terminal. With one seed a figure has its 95 % interval over
+problems, with several it is their median, with the least and the greatest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from reft_megatron.commands.reproduce.figures import largest
+from reft_megatron.commands.reproduce.results import Method, Results
+from reft_megatron.commands.reproduce.results_file import spread
+from reft_megatron.rewards.statistics import Estimate
+
+__all__ = ["show_results"]
+
+_WAYS = ("top-1", "vote", "rerank", "weighted", "pass")
+
+
+def show_results(console: Console, results: Results) -> None:
+    """Print the tables."""
+    console.print(_methods(results))
+    if any(method.gains for method in results.methods):
+        console.print(_choosing(results))
+    if any(method.paper for method in results.methods):
+        console.print(_beside_the_paper(results))
+
+
+def _methods(results: Results) -> Table:
+    names = {name: name for method in results.methods for name in method.figures}
+    columns = [name for way in _WAYS if (name := largest(names, way))]
+    baseline = next((m.name for m in results.methods if m.role == "baseline"), None)
+    title = f"{results.title}: {results.num_problems:,} {results.split} problems, percent"
+    table = _table(results, title)
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right")
+    if baseline:
+        table.add_column(f"top-1 over {baseline}", justify="right")
+    for same in _by_name(results):
+        cells = [_cell([m.figures.get(column) for m in same]) for column in columns]
+        if baseline:
+            cells.append(_cell([m.differences.get("top-1") for m in same], signed=True))
+        table.add_row(same[0].name, *cells, style="bold" if same[0].role == "ours" else None)
+    return table
+
+
+def _choosing(results: Results) -> Table:
+    """What voting and reranking add, on the same problems."""
+    names = dict.fromkeys(name for method in results.methods for name in method.gains)
+    table = _table(results, "What choosing among samples adds, points on the same problems")
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="right")
+    for same in _by_name(results):
+        if same[0].gains:
+            cells = [_cell([m.gains.get(name) for m in same], signed=True) for name in names]
+            table.add_row(same[0].name, *cells)
+    return table
+
+
+def _beside_the_paper(results: Results) -> Table:
+    """The gap is told where ours is the paper's figure, vote@100 for vote@100."""
+    table = _table(results, "Ours beside the paper's, percent")
+    table.add_column("", no_wrap=True)
+    for column in ("ours", "paper", "gap"):
+        table.add_column(column, justify="right")
+    table.add_column("source")
+    for same in _by_name(results):
+        for figure, cell in same[0].paper.items():
+            own = largest(same[0].figures, figure.partition("@")[0])
+            if own is None:
+                continue
+            value = spread(method.figures[own].value for method in same).median
+            gap = f"{100 * (value - cell.share):+.1f}" if own == figure else ""
+            label = figure if own == figure else f"{own} (paper: {figure})"
+            table.add_row(
+                f"{same[0].name}, {label}",
+                f"{100 * value:.1f}",
+                f"{100 * cell.share:.1f}",
+                gap,
+                cell.source,
+            )
+    return table
+
+
+def _table(results: Results, title: str) -> Table:
+    seeds = ", ".join(map(str, results.seeds))
+    kind = (
+        f"seed {seeds}; in brackets the 95% interval over problems"
+        if len(results.seeds) == 1
+        else f"medians over seeds {seeds}; in brackets the least and the greatest"
+    )
+    return Table(title=title, title_justify="left", caption=kind, caption_justify="left")
+
+
+def _by_name(results: Results) -> list[Sequence[Method]]:
+    """The methods in the table's order, each with all seeds."""
+    names = dict.fromkeys(method.name for method in results.methods)
+    return [[m for m in results.methods if m.name == name] for name in names]
+
+
+def _cell(figures: Sequence[Estimate | None], *, signed: bool = False) -> str:
+    """`67.2 (62.5 to 71.8)` of a figure of each seed; empty unless all have it."""
+    found = [estimate for estimate in figures if estimate is not None]
+    if len(found) < len(figures):
+        return ""
+    over = spread(estimate.value for estimate in found)
+    low, high = (over.low, over.high) if len(found) > 1 else (found[0].low, found[0].high)
+    value, least, most = (f"{100 * x:{'+' if signed else ''}.1f}" for x in (over.median, low, high))
+    return f"{value} ({least} to {most})"
