@@ -77,7 +77,9 @@ def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> An
         return reference.draw(logits, keys, positions, **how)
     # torch sums exponentials eight at a time, which the twin does not.
     score, token, logit, _ = kernels.host().draw(logits, keys, positions, **how, sums=False)
-    return score, token, logit, torch.logsumexp(logits / how["temperature"], dim=-1)
+    if how["temperature"] != 1:  # a pass over all logits
+        logits = logits / how["temperature"]
+    return score, token, logit, torch.logsumexp(logits, dim=-1)
 
 
 def _draw_cuda(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:

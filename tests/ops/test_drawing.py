@@ -82,6 +82,23 @@ def test_shards_draw_what_the_whole_draws():
     torch.testing.assert_close(log_sums.logsumexp(0).float(), whole.log_sum, **BAND)
 
 
+@pytest.mark.parametrize("start", [0, 2, 5003])
+@pytest.mark.parametrize("vocabulary", [5, 127, 129, 1000, 5000])
+def test_the_twin_finds_the_same_where_it_passes_over_most_tokens(start: int, vocabulary: int):
+    """Only without a sum may it; to the bit, with ties and with rows and stretches of padding."""
+    logits, keys, positions = scene(40, vocabulary)
+    logits = logits.round()
+    logits[::3, vocabulary // 3 :] = -torch.inf
+    logits[-1] = -torch.inf
+    how = {"start": start, "temperature": 0.7, "greedy": False}
+    for found, wanted in zip(
+        kernels.host().draw(logits, keys, positions, **how, sums=False)[:3],
+        kernels.host().draw(logits, keys, positions, **how, sums=True)[:3],
+        strict=True,
+    ):
+        assert torch.equal(found, wanted)
+
+
 def test_the_noise_is_that_of_philox():
     """Of equal logits the largest noise wins, and its score is the noise."""
     _, keys, positions = scene(100, 300)
