@@ -31,8 +31,10 @@ __all__ = [
 Form = Literal["program", "nl"]
 """Form of a chain of thought: a Python program, or natural language."""
 
-AnswerKind = Literal["number", "letter"]
-"""What a gold answer is: a number, or the letter of a multiple-choice option."""
+AnswerKind = Literal["number", "letter", "text"]
+"""What a gold answer is: a number, the letter of a multiple-choice option, or any text, which only
+the reward of a custom task can judge.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,7 @@ class Problem:
     """One question with its gold answer."""
 
     id: str
-    """`<source>_<integer>`, unique in its task; the source may hold hyphens, no underscore."""
+    """Unique in its task; `<source>_<integer>`, but for custom tasks, which choose."""
     question: str
     """Stripped text of the question."""
     answer: str

@@ -131,8 +131,10 @@ class TokenizerConfig:
 class TaskConfig:
     """The problems."""
 
-    name: Literal["arithmetic", "gsm8k", "svamp", "mathqa", "mathqa-numeric"] = "arithmetic"
-    """Which task."""
+    name: Literal["arithmetic", "gsm8k", "svamp", "mathqa", "mathqa-numeric", "custom"] = (
+        "arithmetic"
+    )
+    """Which task; `custom` is your own (docs/tasks.md)."""
     form: Form = "program"
     """Chains of thought as Python programs or as natural language (`nl`)."""
     train: str = ""
@@ -147,6 +149,12 @@ class TaskConfig:
     """Test problems to use; 0 takes all."""
     data_seed: Zero = 0
     """Seed of the generated task."""
+    reward: str = ""
+    """Custom tasks: Python file with `reward(problem, completion)`; empty takes the built-in one."""
+    prompt: str = ""
+    """Custom tasks: the whole prompt, with {question} in it; empty takes ReFT's."""
+    answers: Literal["number", "letter", "text"] = "number"
+    """Custom tasks: what gold answers are; `text` is for rewards of your own."""
     parity: Literal["correct", "reference"] = "correct"
     """`reference` brings back what the authors' code does in the starred rows of limitations.md."""
 
@@ -236,9 +244,9 @@ class RewardConfig:
     max_steps: Count = 1_000_000
     """Steps of one program in the C++ core: about 15 ms (an endless loop ends there)."""
     workers: Count = 2
-    """Isolated CPython workers per replica, for what the core does not know."""
+    """CPython workers per replica, for what the core does not know, and for `task.reward`."""
     timeout_s: Positive = 10.0
-    """Wall-clock limit of one program in a worker (the reference's 10 s)."""
+    """Wall-clock limit of one program, or one call of `task.reward` (the reference's 10 s)."""
     memory_mb: Annotated[int, Field(ge=64)] = 512
     """What a program may allocate in a worker, on top of the bare worker, in MiB."""
     max_output_kb: Count = 64

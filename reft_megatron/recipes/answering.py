@@ -44,6 +44,12 @@ class Answerer:
         """Judging happens on the ranks that speak for a replica."""
         self._architecture = architecture
         self._config, self._mesh, self._task, self._tokenizer = config, mesh, task, tokenizer
+        self._remedy = (
+            f"Mend {config.task.reward}."
+            if config.task.reward
+            else "The workers that run programs are broken: look at the machine's process and "
+            "memory limits."
+        )
         self._bench = Bench(config, task=task, tokenizer=tokenizer) if mesh.writer else None
         # Few tokens break a line, and only there can a program be over.
         self._breaks = functools.cache(lambda token: "\n" in tokenizer.decode([token]))
@@ -137,20 +143,18 @@ class Answerer:
         on its writer. Raises TrainingError if those are too many, of all that were asked and the
         `known`; that, and what failed on one rank's thread, is raised on every rank.
         """
-        rollouts, mine = None, (0, 0)
+        rollouts, mine = None, (0, 0, "")
         with self._mesh.world.together():
             if hearing is not None:
                 rollouts = hearing.rollouts()
-                mine = hearing.count, hearing.count - len(rollouts)
+                mine = hearing.count, hearing.count - len(rollouts), hearing.fault
         counts = self._mesh.world.gather_objects(mine)
-        asked, faults = (sum(column) for column in zip(*counts, strict=True))
-        asked += known
+        asked, faults = known + sum(c[0] for c in counts), sum(c[1] for c in counts)
         limit = self._config.rewards.max_fault_fraction
         if faults > limit * asked or 0 < faults == asked:
             raise TrainingError(
                 f"{faults} of {asked} completions could not be judged, more than "
-                f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: "
-                "look at the machine's process and memory limits."
+                f"rewards.max_fault_fraction={limit}; {max(c[2] for c in counts)}. {self._remedy}"
             )
         return rollouts
 

@@ -29,6 +29,8 @@ class Bench:
         """Workers and thread start with the first batch."""
         self._config, self._task, self._tokenizer = config, task, tokenizer
         self._judge = open_judge(config.task, config.rewards, kind=task.kind)
+        self.fault = ""
+        """The last completion that could not be judged, and why."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
 
     def close(self) -> None:
@@ -51,6 +53,9 @@ class Bench:
                 for (_, problem), text in zip(asked, texts, strict=True)
             ]
         )
+        for (_, problem), verdict in zip(asked, verdicts, strict=True):
+            if verdict.reason is Reason.EXECUTOR_FAULT:
+                self.fault = f"the last one: {problem.id}: {verdict.detail}"
         return [
             Rollout(
                 completion=completion,
@@ -89,6 +94,11 @@ class Hearing:
         self._batches: list[Future[list[Rollout]]] = []
         self.count = 0
         """Completions heard."""
+
+    @property
+    def fault(self) -> str:
+        """The last completion of this replica that could not be judged, and why."""
+        return self._bench.fault
 
     def add(self, completion: Completion) -> None:
         """Take a completion in; judging starts once there are enough for a batch."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
-from reft_megatron.rewards import open_judge
+from reft_megatron.rewards import RewardFile, open_judge
 from reft_megatron.rewards.audit import audit
 from reft_megatron.rewards.labelling import labelled
 from reft_megatron.tasks import Task, read_labelled
@@ -34,20 +34,26 @@ def make_folder(folder: Path) -> None:
 
 
 def check_reward(config: Config, task: Task, mesh: Mesh) -> None:
-    """Audit the reward if `rewards.audit` asks for it; one rank does, and every rank calls.
+    """Load the reward of a custom task, and audit it if `rewards.audit` asks; every rank calls.
 
-    Raises TrainingError on every rank if the reward does not meet its bar, DataError for a file
-    that holds no labelled completions or a task without gold chains of thought.
+    One rank does it. Raises on every rank: ConfigError for a file that has no reward, TrainingError
+    if the reward does not meet its bar, DataError for a file that holds no labelled completions or
+    a task without gold chains of thought.
     """
-    if not config.rewards.audit:
-        return
     with mesh.world.together():
-        if mesh.main:
-            with open_judge(config.task, config.rewards, kind=task.kind) as judge:
-                audit(_cases(config, task), judge.check).demand(
-                    max_false_positive_rate=config.rewards.max_false_positive_rate,
-                    max_false_negative_rate=config.rewards.max_false_negative_rate,
-                )
+        if mesh.main and (config.task.name == "custom" or config.rewards.audit):
+            _try_out(config, task)
+
+
+def _try_out(config: Config, task: Task) -> None:
+    with open_judge(config.task, config.rewards, kind=task.kind) as judge:
+        if isinstance(judge, RewardFile):
+            judge.start()
+        if config.rewards.audit:
+            audit(_cases(config, task), judge.check).demand(
+                max_false_positive_rate=config.rewards.max_false_positive_rate,
+                max_false_negative_rate=config.rewards.max_false_negative_rate,
+            )
 
 
 def _cases(config: Config, task: Task) -> list[Labelled]:

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from reft_megatron.closing import Closing
-from reft_megatron.config import RewardConfig, TaskConfig
+from reft_megatron.config import RewardConfig
 from reft_megatron.ops.extractor import Extractor, Limits, Results
 from reft_megatron.ops.status import Status
 from reft_megatron.rewards.answer_line import read_answer
 from reft_megatron.rewards.compare import Outcome, compare, compare_as_reference
-from reft_megatron.types import AnswerKind, Form, Problem, Reason, Verdict
+from reft_megatron.types import Form, Problem, Reason, Verdict
 
-__all__ = ["Judge", "open_judge"]
+__all__ = ["Judge"]
 
 _FAILURES = {
     Status.NON_NUMERIC: Reason.NON_NUMERIC,
@@ -35,11 +35,6 @@ _FAILURES = {
 """What a status says of a completion; the others are faults of the machinery."""
 
 
-def open_judge(task: TaskConfig, rewards: RewardConfig, *, kind: AnswerKind) -> Judge:
-    """The judge of the task's completions; `kind` is that of its gold answers."""
-    return Judge(form=task.form, kind=kind, config=rewards, parity=task.parity)
-
-
 class Judge(Closing):
     """Checks answers; a context manager that ends the threads and workers it has started.
 
@@ -51,12 +46,12 @@ class Judge(Closing):
         self,
         *,
         form: Form,
-        kind: AnswerKind,
+        kind: Literal["number", "letter"],
         config: RewardConfig,
         parity: Literal["correct", "reference"],
     ) -> None:
         self._form: Form = form
-        self._kind: AnswerKind = kind
+        self._kind = kind
         self._as_reference = parity == "reference"
         self._partial = config.partial
         self._extractor = Extractor(

@@ -12,6 +12,7 @@ import random
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from reft_megatron.errors import DataError
 from reft_megatron.ops.extractor import TRIGGER
 from reft_megatron.ops.status import Status
 from reft_megatron.ops.workers import WorkerPool
@@ -34,7 +35,10 @@ def labelled(
     """Cases from `problems` with gold chains of thought, in a fixed order; the same every time.
 
     Programs whose label has to be found are run in isolated workers, ten seconds each at most.
+    Raises DataError where answers are any text.
     """
+    if kind == "text":
+        raise DataError("cases are built for numbers and letters; give a file of labelled ones.")
     told = [problem for problem in problems if problem.cot]
     if form == "nl":
         return [case for problem in told for case in _texts(problem, kind, told)]

@@ -26,7 +26,7 @@ KINDS: dict[str, AnswerKind] = {
 
 def answer_kind(config: TaskConfig) -> AnswerKind:
     """Kind of the gold answers of the task that `config` names."""
-    return KINDS[config.name]
+    return config.answers if config.name == "custom" else KINDS[config.name]
 
 
 def gold_answer(record: Record, field: str, text: str, *, kind: AnswerKind) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from reft_megatron.config import TaskConfig
 from reft_megatron.errors import ConfigError, DataError
-from reft_megatron.tasks import arithmetic, gsm8k
+from reft_megatron.tasks import arithmetic, custom, gsm8k
 from reft_megatron.tasks.gold import answer_kind
 from reft_megatron.tasks.items import problem_from_item
 from reft_megatron.tasks.records import Record, read_records
@@ -31,6 +31,7 @@ _REMEDIES = {
     "svamp": _AUTHORS,
     "mathqa": _AUTHORS,
     "mathqa-numeric": _AUTHORS,
+    "custom": custom.REMEDY,
 }
 
 
@@ -46,10 +47,13 @@ def load_task(config: TaskConfig) -> Task:
         ConfigError: the files hold fewer problems than asked for, or the task is generated and a
             file or a form is named that it does not have.
     """
+    custom.check_settings(config)
     _check_source(config)
     train, dev, twins = _train_and_dev(config)
     test = _test(config)
     _check_apart(train + dev, test)
+    if config.name == "custom":  # ids of other tasks count the problems of one file
+        _check_ids_apart(train + dev, test)
     return Task(
         name=config.name,
         form=config.form,
@@ -59,6 +63,7 @@ def load_task(config: TaskConfig) -> Task:
         dev=dev,
         test=test,
         twins=twins,
+        template=config.prompt,
     )
 
 
@@ -85,7 +90,7 @@ def _train_and_dev(
         return train, arithmetic.problems("dev", count=config.dev_size, seed=config.data_seed), 0
     if not config.train:
         return (), (), 0
-    problems = _read(config.train, config.name, config.form)
+    problems = _read(config.train, config, config.form)
     if config.dev_size >= len(problems):
         raise ConfigError(
             f"{config.train} holds {len(problems)} problems, and task.dev_size="
@@ -102,7 +107,7 @@ def _test(config: TaskConfig) -> tuple[Problem, ...]:
         return arithmetic.problems("test", count=size, seed=config.data_seed)
     if not config.test:
         return ()
-    return _first(shuffled(_read(config.test, config.name, None)), config.test_size, "test")
+    return _first(shuffled(_read(config.test, config, None)), config.test_size, "test")
 
 
 def _first(problems: tuple[Problem, ...], size: int, split: str) -> tuple[Problem, ...]:
@@ -114,22 +119,33 @@ def _first(problems: tuple[Problem, ...], size: int, split: str) -> tuple[Proble
     return problems[: size or None]
 
 
-def _read(path: str, task: str, cot_form: Form | None) -> list[Problem]:
-    records = read_records(path, _REMEDIES[task])
-    problems = [_problem(record, task, cot_form) for record in records]
+def _read(path: str, config: TaskConfig, cot_form: Form | None) -> list[Problem]:
+    records = read_records(path, _REMEDIES[config.name])
+    problems = [_problem(record, config, cot_form) for record in records]
     first: dict[str, Record] = {}
     for record, problem in zip(records, problems, strict=True):
         if problem.id in first:
             earlier = first[problem.id].place
-            raise record.error("item_id", f"is {problem.id!r}, as at {earlier}; ids are unique")
+            field = "id" if config.name == "custom" else "item_id"
+            raise record.error(field, f"is {problem.id!r}, as at {earlier}; ids are unique")
         first[problem.id] = record
     return problems
 
 
-def _problem(record: Record, task: str, cot_form: Form | None) -> Problem:
-    if task == "gsm8k" and "answer" in record.fields:
+def _problem(record: Record, config: TaskConfig, cot_form: Form | None) -> Problem:
+    if config.name == "custom":
+        return custom.custom_problem(record, config)
+    if config.name == "gsm8k" and "answer" in record.fields:
         return gsm8k.problem_from_line(record, cot_form)
-    return problem_from_item(record, task, cot_form)
+    return problem_from_item(record, config.name, cot_form)
+
+
+def _check_ids_apart(train: Sequence[Problem], test: Sequence[Problem]) -> None:
+    if shared := sorted({problem.id for problem in train} & {problem.id for problem in test}):
+        raise DataError(
+            f"{len(shared)} ids are in task.train and in task.test, such as {shared[0]!r}: give "
+            f"every problem an id of its own"
+        )
 
 
 def _check_apart(train: Sequence[Problem], test: Sequence[Problem]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from reft_megatron.errors import DataError
 from reft_megatron.tasks import prompts
+from reft_megatron.tasks.custom import QUESTION
 from reft_megatron.tasks.ending import returned
 from reft_megatron.tasks.prompts import Parity
 from reft_megatron.types import AnswerKind, Form, Problem
@@ -34,6 +35,8 @@ class Task:
     """Problems carved from the training file, for selection only."""
     test: tuple[Problem, ...]
     """Held-out problems without chains of thought; empty when no test file is named."""
+    template: str = ""
+    """The whole prompt of a custom task, with `{question}` in it; empty for ReFT's own."""
     twins: int = 0
     """Problems of the training file left out, since a dev problem asks the same question."""
 
@@ -62,10 +65,22 @@ class Task:
 
     def prompt_text(self, problem: Problem) -> str:
         """Text that a completion of `problem` continues, in rollouts and in evaluation."""
+        if self.template:
+            return self.template.replace(QUESTION, problem.question)
         return prompts.prompt_text(problem, self.form, self.parity)
 
     def supervised_text(self, problem: Problem) -> tuple[str, str]:
-        """Input (no loss) and output (trained) of supervised fine-tuning; the caller adds eos."""
+        """Input (no loss) and output (trained) of supervised fine-tuning; the caller adds eos.
+
+        Raises DataError for a problem of a custom task that has no chain of thought.
+        """
+        if not problem.cot:
+            raise DataError(
+                f"the problem {problem.id} has no chain of thought to learn from; give it a "
+                f"`chain` in task.train, or leave supervised training out"
+            )
+        if self.template:
+            return self.prompt_text(problem), problem.cot
         return prompts.supervised_text(problem, self.form)
 
     def gold_completion(self, problem: Problem) -> str | None:
@@ -77,7 +92,12 @@ class Task:
         return whole.removeprefix(prompt) if whole.startswith(prompt) else None
 
     def answer_text(self, problem: Problem, completion: str) -> str:
-        """What the judge reads of a problem's `completion`, with the prompt's part of it."""
+        """What the judge reads of a problem's `completion`, with the prompt's part of it.
+
+        Behind a prompt of the user's own it is the completion as it stands.
+        """
+        if self.template:
+            return completion
         return prompts.answer_text(problem, completion, form=self.form, parity=self.parity)
 
     def over(self, completion: str) -> bool:
@@ -85,4 +105,5 @@ class Task:
 
         Never under parity `reference`, whose code generates up to the end-of-sequence token.
         """
-        return self.form == "program" and self.parity == "correct" and returned(completion)
+        ours = self.form == "program" and self.parity == "correct" and not self.template
+        return ours and returned(completion)
