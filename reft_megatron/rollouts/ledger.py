@@ -28,6 +28,7 @@ from reft_megatron import __version__
 from reft_megatron.errors import DataError
 from reft_megatron.files import checksum, drafting, sync, write_whole
 from reft_megatron.rollouts.disk import reason, refused
+from reft_megatron.rollouts.parquet import write_table
 from reft_megatron.rollouts.schema import LEDGER, from_table, to_table
 from reft_megatron.types import Rollout
 
@@ -37,15 +38,6 @@ _MANIFEST = "manifest.json"
 _FORMAT = 2
 _KIND = "xxh3_128"
 _WRITERS = 2
-
-_PARQUET: dict[str, Any] = {
-    # As fast as it gets: float32 hardly compresses, and its smallest and largest say nothing.
-    "compression": "none",
-    "use_dictionary": ["problem_id", "reason", "letter", "detail"],
-    "write_statistics": ["problem_id", "sample", "policy_version", "reason", "reward"],
-    "row_group_size": 8192,
-    "write_batch_size": 8192,
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,15 +119,14 @@ class Ledger:
                 f"rollout ledger {self._folder}; seal it once all {data_size} have."
             )
         paths = list(itertools.chain(*parts))
+        with ThreadPoolExecutor(_WRITERS) as readers:
+            described = list(readers.map(_described, paths))
         manifest = {
             "format": _FORMAT,
             "checksum": _KIND,
             "iteration": iteration,
             "origin": dataclasses.asdict(self._origin) if self._origin else None,
-            "files": {
-                path.name: {"rows": pq.read_metadata(path).num_rows, **_digest(path)}
-                for path in paths
-            },
+            "files": {path.name: told for path, told in zip(paths, described, strict=True)},
             "versions": {"reft_megatron": __version__, "pyarrow": pa.__version__},
         }
         content = json.dumps({**manifest, "seal": _seal_of(manifest)}, indent=2)
@@ -311,7 +302,11 @@ def _at_least_one(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _write_table(path: Path, table: pa.Table) -> None:
     with refused(path, nbytes=table.nbytes), drafting(path) as draft:
-        pq.write_table(table, draft, **_PARQUET)
+        write_table(draft, table)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    return {"rows": pq.read_metadata(path).num_rows, **_digest(path)}
 
 
 def _digest(path: Path, *, checksums: bool = True) -> dict[str, Any]:
