@@ -118,11 +118,11 @@ def test_a_prompt_too_long_is_counted_here_and_wrong_in_votes(
 
 
 def test_a_killed_run_leaves_what_an_undisturbed_one_does(launch: Launcher, load: str) -> None:
-    whole = launch(1, "sample", "whole", load, *MANY)
-    run = launch.start(1, "sample", "killed", load, *MANY)
+    whole = launch(1, "sample", "sampled-whole", load, *MANY)
+    run = launch.start(1, "sample", "sampled-killed", load, *MANY)
     run.signal(signal.SIGKILL, once=lambda: list(run.folder.glob("journal/2-*/part-*.arrow")))
     assert Ledger(run.folder / "ledger").iterations() == [1]
-    resumed = launch(1, "sample", "killed", load, *MANY)
+    resumed = launch(1, "sample", "sampled-killed", load, *MANY)
     assert "iteration 1: its rollouts are in the ledger already" in resumed.out[0]
     assert "iteration 2 goes on with" in resumed.out[0]
     for iteration in (1, 2, 3):
@@ -131,7 +131,7 @@ def test_a_killed_run_leaves_what_an_undisturbed_one_does(launch: Launcher, load
     assert resumed.summary == whole.summary
     assert not (resumed.folder / "journal").exists()
     before = resumed.content("ledger/**/*")
-    again = launch(1, "sample", "killed", load, *MANY)
+    again = launch(1, "sample", "sampled-killed", load, *MANY)
     assert again.content("ledger/**/*") == before
     assert again.out[0].count("its rollouts are in the ledger already") == 3
 

@@ -88,8 +88,8 @@ BAD = {
     "a head that the recipe cannot use": (
         ("model.head=rerank",),
         "ConfigError: sft has no use for model.head=rerank. Set model.head=value. (What each "
-        "recipe wants: pretrain value, sft value, ppo value, evaluate value, sample value, rerank "
-        "rerank.)",
+        "recipe wants: pretrain value, sft value, ppo value, sample value, offline_sl value, "
+        "online_sl value, rerank rerank, evaluate value.)",
     ),
     "no folder to write": (
         ("run.dir=/dev/null",),
