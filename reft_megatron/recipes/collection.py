@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
-from reft_megatron.config import RolloutsConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
@@ -36,7 +36,7 @@ class Collection:
         Raises ConfigError if they cannot come from where the settings say.
         """
         settings = session.config.rollouts
-        _check(settings)
+        _check(session)
         self._session = session
         self._ledger = ledger_at(session)
         self._journals = session.folder / "journal"
@@ -168,20 +168,24 @@ def ledger_at(session: Session, folder: str = "") -> Ledger:
     """The ledger in `folder`, or the one that the run records; of its task and tokenizer alone."""
     task = session.task
     origin = Origin(task=f"{task.name} ({task.form})", tokenizer=session.tokenizer.fingerprint)
-    own = session.config.rollouts.record or session.folder / "ledger"
-    return Ledger(folder or own, origin=origin)
+    return Ledger(folder or _own(session), origin=origin)
 
 
-def _check(settings: RolloutsConfig) -> None:
+def _own(session: Session) -> Path:
+    return Path(session.config.rollouts.record or session.folder / "ledger")
+
+
+def _check(session: Session) -> None:
+    settings = session.config.rollouts
     if settings.replay and settings.generate_only:
         raise ConfigError(
             "rollouts.replay trains without generating and rollouts.generate_only generates "
             "without training; set one of them."
         )
-    if settings.replay and settings.replay == settings.record:
+    if settings.replay and Path(settings.replay).resolve() == _own(session).resolve():
         raise ConfigError(
-            f"rollouts.record and rollouts.replay are both {settings.replay}: a replayed run "
-            "records what it trains on too. Choose another rollouts.record."
+            f"rollouts.replay={settings.replay} is the ledger that this run records to: a replayed "
+            "run records what it trains on too. Choose another rollouts.record."
         )
 
 

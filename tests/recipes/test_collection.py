@@ -121,12 +121,14 @@ def test_a_mismatch_stops_the_run(launch: Launcher, settings: tuple[str, ...]):
     [
         (("rollouts.replay=nowhere",), "rollouts.replay=nowhere lacks iteration 1 and 2 others"),
         (("rollouts.replay=a", "rollouts.generate_only=true"), "set one of them"),
-        (("rollouts.replay=a", "rollouts.record=a"), "Choose another rollouts.record"),
+        (("rollouts.replay=a", "rollouts.record=./b/../a"), "Choose another rollouts.record"),
+        (("rollouts.replay={folder}/refused/ledger",), "Choose another rollouts.record"),
     ],
 )
 def test_what_cannot_be_collected_is_refused(
     launch: Launcher, settings: tuple[str, ...], asked: tuple[str, ...], told: str
 ):
+    asked = tuple(setting.format(folder=launch.folder) for setting in asked)
     assert told in launch.refused(1, "ppo", "refused", *SETTINGS, *settings, *asked)
 
 
