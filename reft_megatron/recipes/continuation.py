@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
-from reft_megatron.config import Config, load_config
+from reft_megatron.config import Config, load_config, to_yaml
 from reft_megatron.errors import ConfigError
+from reft_megatron.files import write_whole
 
-__all__ = ["changed_settings", "changed_since"]
+__all__ = ["changed_settings", "changed_since", "recipe_in", "write_settings"]
+
+_FILE = "config.yaml"
+_FIRST_LINE = "# reft-megatron {recipe} --config {file}\n"
 
 _MAY_CHANGE = (
     *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
@@ -44,9 +49,23 @@ def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
     ]
 
 
+def write_settings(folder: Path, config: Config, recipe: str) -> None:
+    """Write the run's settings to its folder; the first line is the command that has them."""
+    first = _FIRST_LINE.format(recipe=recipe, file=folder / _FILE)
+    write_whole(folder / _FILE, first + to_yaml(config))
+
+
+def recipe_in(folder: Path) -> str:
+    """The recipe that was last started in `folder`; empty if none was, or nobody wrote it down."""
+    path = folder / _FILE
+    pattern = _FIRST_LINE.split(" --", maxsplit=1)[0].format(recipe=r"(\w+) ")
+    found = re.match(pattern, path.read_text()) if path.exists() else None
+    return found[1] if found else ""
+
+
 def changed_since(folder: Path, config: Config) -> list[str] | None:
     """`changed_settings` since the last start of a run in `folder`; None if there was none."""
-    path = folder / "config.yaml"
+    path = folder / _FILE
     if path.exists():
         # What an older version wrote may not load; then it is no start of this run.
         with contextlib.suppress(ConfigError):

@@ -39,7 +39,12 @@ from reft_megatron.policy import (
 from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
-from reft_megatron.recipes.continuation import changed_settings, changed_since
+from reft_megatron.recipes.continuation import (
+    changed_settings,
+    changed_since,
+    recipe_in,
+    write_settings,
+)
 from reft_megatron.recipes.keeper import CheckpointKeeper
 from reft_megatron.recipes.readiness import check_reward, make_folder
 from reft_megatron.tasks import load_task
@@ -94,6 +99,7 @@ class Session:
         """True if, once started, this goes on from an earlier start with the same settings."""
         self._keeper = CheckpointKeeper(self.folder / "checkpoints", config.checkpoint)
         self._resumes = self.mesh.world.broadcast_object(self._keeper.used)
+        self._check_recipe()
         self._closing = ExitStack()
         self._stop = False
 
@@ -175,7 +181,7 @@ class Session:
             self._load_weights(policy)
         elif progress["recipe"] != self.recipe:
             raise CheckpointError(
-                f"{self.folder} holds a run of the recipe {progress['recipe']}, and this is "
+                f"{self.folder} holds checkpoints of the recipe {progress['recipe']}, and this is "
                 f"{self.recipe}. Choose another run.name."
             )
         else:
@@ -192,15 +198,7 @@ class Session:
         return step
 
     def start_untrained(self, policy: Policy) -> None:
-        """Take the weights of `model.load` and open the log anew, for a run that trains nothing.
-
-        Raises ConfigError if the run's folder belongs to a run that trained.
-        """
-        if self._keeper.used:
-            raise ConfigError(
-                f"{self.folder} holds the checkpoints of a training run, which {self.recipe} "
-                "would mix with its own results. Choose another run.name."
-            )
+        """Take the weights of `model.load` and open the log anew, for a run that trains nothing."""
         self.continues = self._started_alike()
         self._load_weights(policy)
         self._open(policy, first=0, state=self.origin or "random weights")
@@ -329,6 +327,15 @@ class Session:
         )
         check_memory(case, available_memory(self.mesh))
 
+    def _check_recipe(self) -> None:
+        """ConfigError, on every rank, if another recipe's run is in the folder."""
+        begun = self.mesh.world.broadcast_object(recipe_in(self.folder))
+        if begun not in ("", self.recipe):
+            raise ConfigError(
+                f"{self.folder} holds a run of the recipe {begun}, and this is {self.recipe}, "
+                "which would mix its results with those. Choose another run.name."
+            )
+
     def _check_settings(self, saved: dict[str, Any]) -> None:
         """CheckpointError if the run was started with settings that cannot change on the way."""
         changed = changed_settings(saved, dataclasses.asdict(self.config))
@@ -355,7 +362,7 @@ class Session:
         self.log = self._closing.enter_context(log)
         if mesh.main:
             (self.folder / "summary.json").unlink(missing_ok=True)
-            write_whole(self.folder / "config.yaml", to_yaml(config))
+            write_settings(self.folder, config, self.recipe)
         log.say(
             f"{self.recipe} {config.run.name}: {policy.architecture.name}, {self.task.name} "
             f"({self.task.form}), {mesh.world.size} ranks = tensor {mesh.tensor.size} x pipeline "

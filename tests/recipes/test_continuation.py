@@ -6,7 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from reft_megatron.config import load_config, to_yaml
-from reft_megatron.recipes.continuation import changed_settings, changed_since
+from reft_megatron.recipes.continuation import (
+    changed_settings,
+    changed_since,
+    recipe_in,
+    write_settings,
+)
 
 
 def test_what_a_run_may_change_on_its_way() -> None:
@@ -34,3 +39,15 @@ def test_what_changed_since_the_last_start(tmp_path: Path) -> None:
     assert changed_since(tmp_path, load_config(None)) == ["run.seed: 3 -> 0"]
     path.write_text("ppo: {of_another_version: 3}\n")
     assert changed_since(tmp_path, config) is None
+
+
+def test_the_recipe_is_written_beside_the_settings(tmp_path: Path) -> None:
+    assert recipe_in(tmp_path) == ""
+    config = load_config(None, ["run.seed=3"])
+    write_settings(tmp_path, config, "online_sl")
+    assert recipe_in(tmp_path) == "online_sl"
+    path = tmp_path / "config.yaml"
+    assert path.read_text().startswith(f"# reft-megatron online_sl --config {path}\n")
+    assert load_config(path) == config
+    path.write_text(to_yaml(config))
+    assert recipe_in(tmp_path) == "", "nobody wrote it down"

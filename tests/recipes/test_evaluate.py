@@ -121,8 +121,8 @@ def test_a_training_run_is_not_overwritten(launch: Launcher, warm: Run) -> None:
     before = warm.content("**/*")
     message = launch.refused(1, "evaluate", "warm", "evaluate.split=dev")
     assert message == (
-        f"reft-megatron: ConfigError: {warm.folder} holds the checkpoints of a training run, "
-        "which evaluate would mix with its own results. Choose another run.name.\n"
+        f"reft-megatron: ConfigError: {warm.folder} holds a run of the recipe sft, and this is "
+        "evaluate, which would mix its results with those. Choose another run.name.\n"
     )
     assert warm.content("**/*") == before
 

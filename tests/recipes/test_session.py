@@ -255,9 +255,11 @@ def test_a_used_folder(launch: Launcher, small: Run) -> None:
     )
     message = launch.refused(2, "ppo", "small")
     assert message == (
-        f"reft-megatron: CheckpointError: {small.folder} holds a run of the recipe sft, and this "
-        "is ppo. Choose another run.name.\n"
+        f"reft-megatron: ConfigError: {small.folder} holds a run of the recipe sft, and this is "
+        "ppo, which would mix its results with those. Choose another run.name.\n"
     )
+    first = (small.folder / "config.yaml").read_text().splitlines()[0]
+    assert first == f"# reft-megatron sft --config {small.folder / 'config.yaml'}"
     assert small.content("**/*") == before
 
 
