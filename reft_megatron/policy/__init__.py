@@ -16,8 +16,20 @@ with warnings.catch_warnings():
     # Megatron announces each optional package it goes without.
     warnings.simplefilter("ignore")
     from reft_megatron.policy.mesh import join, leave
-    from reft_megatron.policy.origin import architecture_of, tokenizer_path
+    from reft_megatron.policy.origin import (
+        architecture_of,
+        tokenizer_path,
+        weights_fingerprint,
+    )
     from reft_megatron.policy.policy import Policy
     from reft_megatron.policy.update import StepStats
 
-__all__ = ["Policy", "StepStats", "architecture_of", "join", "leave", "tokenizer_path"]
+__all__ = [
+    "Policy",
+    "StepStats",
+    "architecture_of",
+    "join",
+    "leave",
+    "tokenizer_path",
+    "weights_fingerprint",
+]

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import xxhash
+
 from reft_megatron.config import DEFAULT_PRESET, Config, ModelConfig
 from reft_megatron.errors import CheckpointError, ConfigError
 from reft_megatron.policy.families import (
@@ -27,11 +29,15 @@ __all__ = [
     "folder_files",
     "tokenizer_path",
     "travelling_files",
+    "weights_fingerprint",
 ]
 
 FOLDER = "huggingface"
 """Folder of a checkpoint that holds the files that travel."""
 
+_MANIFEST = "manifest.json"
+_ENDS = 1 << 16
+"""Bytes at both ends of a file of weights that are looked at; all of them may take minutes."""
 _SETTINGS = ("config.json", "generation_config.json")
 
 
@@ -88,9 +94,41 @@ def travelling_files(config: Config, tokenizer: Tokenizer) -> dict[str, bytes]:
     return {**settings, **_read(tokenizer_files(path) if path else {})}
 
 
+def weights_fingerprint(config: Config) -> str:
+    """What tells the initial weights of a run from others, in hexadecimal.
+
+    Of a checkpoint that is the digest of its manifest, which has the checksum of every file; of
+    another folder that of the files' names, sizes and ends; of random weights that of architecture
+    and seed. Raises CheckpointError for a folder that cannot be read.
+    """
+    model, digest = config.model, xxhash.xxh3_128()
+    folder = Path(model.load or model.hf)
+    if not (model.load or model.hf):
+        digest.update(f"random {model.preset or DEFAULT_PRESET} {config.run.seed}".encode())
+    else:
+        paths = [folder / _MANIFEST]
+        if not paths[0].is_file():
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        try:
+            for path in paths:
+                digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+                digest.update(path.read_bytes() if path.name == _MANIFEST else _ends(path))
+        except OSError as error:
+            raise CheckpointError(f"cannot read {error.filename}: {error.strerror}.") from None
+    return digest.hexdigest()
+
+
 def folder_files(folder: Path) -> dict[str, bytes]:
     """Content of each file of a Hugging Face folder that travels, by name."""
     return _read({**_settings(folder), **tokenizer_files(folder)})
+
+
+def _ends(path: Path) -> bytes:
+    """The whole of a small file, both ends of a large one."""
+    with path.open("rb") as file:
+        start = file.read(_ENDS)
+        file.seek(max(file.tell(), path.stat().st_size - _ENDS))
+        return start + file.read()
 
 
 def _settings(folder: Path) -> dict[str, Path]:

@@ -18,13 +18,14 @@ from pathlib import Path
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import Policy
+from reft_megatron.recipes.continuation import settings_digest
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.rollouts.journal import Journal, remove_journal
 from reft_megatron.rollouts.ledger import Ledger, Origin
 from reft_megatron.types import Problem, Rollout
 
-__all__ = ["Collection", "ledger_at"]
+__all__ = ["Collection", "began", "ledger_at"]
 
 
 class Collection:
@@ -81,12 +82,29 @@ class Collection:
                     remove_journal(self._journals)
 
     def _tidy(self, first: int) -> None:
-        """Drop what an earlier start tore, and all of it unless this run continues."""
+        """Drop what an earlier start tore, and all of it unless this run continues.
+
+        Raises ConfigError for what is not this run's to drop.
+        """
+        self._refuse_strange()
         for line in self._ledger.drop_damaged():
             self._session.log.say(line)
         if not self._session.continues:
             self._ledger.drop_from(first)
             remove_journal(self._journals)
+
+    def _refuse_strange(self) -> None:
+        """ConfigError if `rollouts.record` is a ledger that this run did not begin."""
+        record, held = self._session.config.rollouts.record, self._ledger.iterations()
+        if not (record and held):
+            return
+        if self._session.continues and began(self._session, self._ledger):
+            return
+        raise ConfigError(
+            f"rollouts.record={record} has {len(held)} iterations already, of another run or of "
+            "one with other settings, and this run would drop them. Choose another "
+            "rollouts.record, or remove what is there."
+        )
 
     def _sample(
         self,
@@ -167,8 +185,23 @@ class Collection:
 def ledger_at(session: Session, folder: str = "") -> Ledger:
     """The ledger in `folder`, or the one that the run records; of its task and tokenizer alone."""
     task = session.task
-    origin = Origin(task=f"{task.name} ({task.form})", tokenizer=session.tokenizer.fingerprint)
+    origin = Origin(
+        task=f"{task.name} ({task.form})",
+        tokenizer=session.tokenizer.fingerprint,
+        weights=session.weights,
+        settings=settings_digest(session.config, session.recipe),
+    )
     return Ledger(folder or _own(session), origin=origin)
+
+
+def began(session: Session, ledger: Ledger) -> bool:
+    """True if a run with these settings, from these weights, recorded all of `ledger`, or may have.
+
+    It may where nobody said.
+    """
+    wanted = (session.weights, settings_digest(session.config, session.recipe))
+    origins = filter(None, map(ledger.origin, ledger.iterations()))
+    return all((o.weights, o.settings) in (wanted, ("", "")) for o in origins)
 
 
 def _own(session: Session) -> Path:

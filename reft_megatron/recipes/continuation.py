@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
+
+import xxhash
 
 from reft_megatron.config import Config, load_config, to_yaml
 from reft_megatron.errors import ConfigError
 from reft_megatron.files import write_whole
 
-__all__ = ["changed_settings", "changed_since", "recipe_in", "write_settings"]
+__all__ = ["changed_settings", "changed_since", "recipe_in", "settings_digest", "write_settings"]
 
 _FILE = "config.yaml"
 _FIRST_LINE = "# reft-megatron {recipe} --config {file}\n"
@@ -61,6 +64,22 @@ def recipe_in(folder: Path) -> str:
     pattern = _FIRST_LINE.split(" --", maxsplit=1)[0].format(recipe=r"(\w+) ")
     found = re.match(pattern, path.read_text()) if path.exists() else None
     return found[1] if found else ""
+
+
+def settings_digest(config: Config, recipe: str) -> str:
+    """A digest of the recipe and of the settings that a run must keep, where not the default.
+
+    So it stays what it is when a later version has more settings.
+    """
+    usual = dataclasses.asdict(Config())
+    kept = {
+        f"{section}.{key}": value
+        for section, values in dataclasses.asdict(config).items()
+        for key, value in values.items()
+        if not f"{section}.{key}".startswith(_MAY_CHANGE) and value != usual[section][key]
+    }
+    content = json.dumps([recipe, kept], sort_keys=True)
+    return xxhash.xxh3_128_hexdigest(content.encode())
 
 
 def changed_since(folder: Path, config: Config) -> list[str] | None:

@@ -35,6 +35,7 @@ from reft_megatron.recipes.ballots import Ballots, curves, sampled_ballots, stor
 from reft_megatron.recipes.collection import ledger_at
 from reft_megatron.recipes.session import Session
 from reft_megatron.rewards.statistics import Estimate, Outcomes, bootstrap
+from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Problem, Rollout
 
 __all__ = ["problems_of", "run", "top1"]
@@ -97,14 +98,28 @@ def _stored(session: Session, problems: Sequence[Problem]) -> Ballots:
     ballots: Ballots | None = None
     with world.together():
         if session.mesh.main:
+            ledger = ledger_at(session, config.evaluate.ledger)
+            _check_weights(session, ledger)
             ballots = stored_ballots(
-                ledger_at(session, config.evaluate.ledger),
+                ledger,
                 problems,
                 asked=asked,
                 samples=config.evaluate.samples,
                 max_missing=config.rewards.max_fault_fraction,
             )
     return world.broadcast_object(ballots)
+
+
+def _check_weights(session: Session, ledger: Ledger) -> None:
+    """DataError if the ledger's completions are told to be of other weights than are evaluated."""
+    origins = filter(None, map(ledger.origin, ledger.iterations()))
+    if strange := {origin.weights for origin in origins} - {"", session.weights}:
+        raise DataError(
+            f"evaluate.ledger={session.config.evaluate.ledger} was sampled from other weights "
+            f"({', '.join(sorted(strange))}) than are evaluated, those of "
+            f"{session.origin or 'run.seed'} ({session.weights}): votes of one model would be told "
+            "as another's. Name a ledger that was sampled from them."
+        )
 
 
 def _sampled(session: Session, policy: Policy, problems: Sequence[Problem]) -> Ballots:

@@ -25,7 +25,7 @@ from typing import Any
 from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError
 from reft_megatron.policy import Policy
-from reft_megatron.recipes.collection import Collection, ledger_at
+from reft_megatron.recipes.collection import Collection, began, ledger_at
 from reft_megatron.recipes.continuation import changed_since
 from reft_megatron.recipes.evaluate import problems_of
 from reft_megatron.recipes.ppo_metrics import rollout_metrics
@@ -106,11 +106,12 @@ def _check_ledger(session: Session) -> None:
     if config.rollouts.replay:
         raise ConfigError("sample asks a policy: it has no use for rollouts.replay.")
     with session.mesh.world.together():
-        held = ledger_at(session).iterations() if session.mesh.main else []
+        ledger = ledger_at(session)
+        held = ledger.iterations() if session.mesh.main else []
         if not held:
             return
         changed = changed_since(session.folder, config)
-        if changed is None:
+        if changed is None or not (changed or began(session, ledger)):
             why = "another run began it"
         elif changed:
             why = f"it has other settings: {'; '.join(changed)}"

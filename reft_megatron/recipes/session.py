@@ -35,6 +35,7 @@ from reft_megatron.policy import (
     join,
     leave,
     tokenizer_path,
+    weights_fingerprint,
 )
 from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.pulse import Pulse
@@ -140,6 +141,11 @@ class Session:
     def origin(self) -> str:
         """Folder that the initial weights come from; empty where they are random."""
         return self.config.model.load or self.config.model.hf
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Fingerprint of the initial weights, and of no others."""
+        return weights_fingerprint(self.config)
 
     @property
     def layout(self) -> dict[str, Any]:

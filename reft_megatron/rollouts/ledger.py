@@ -42,12 +42,20 @@ _WRITERS = 2
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """What rollouts must share to be learnt from together."""
+    """Where rollouts come from; task and tokenizer must be those of whoever reads them."""
 
     task: str
     """Name of the task, with the form of its answers."""
     tokenizer: str
     """Fingerprint of the tokenizer that the token ids are of."""
+    weights: str = ""
+    """Fingerprint of the weights that the recording run began with; empty if nobody said."""
+    settings: str = ""
+    """Digest of that run's recipe and settings; empty if nobody said."""
+
+    def fits(self, other: Origin | None) -> bool:
+        """True if the `other` has the same task and tokenizer."""
+        return other is not None and (self.task, self.tokenizer) == (other.task, other.tokenizer)
 
 
 class Ledger:
@@ -58,7 +66,7 @@ class Ledger:
     """
 
     def __init__(self, folder: str | Path, *, origin: Origin | None = None) -> None:
-        """With an `origin` what is written is labelled with it, and what is read must be of it.
+        """With an `origin` what is written is labelled with it, and what is read must fit it.
 
         Without one anything can be read.
         """
@@ -144,7 +152,7 @@ class Ledger:
         return sorted({*self._started()} - {*self.iterations()})
 
     def origin(self, iteration: int) -> Origin | None:
-        """What the rollouts of a sealed iteration share; None if nobody said."""
+        """Where the rollouts of a sealed iteration come from; None if nobody said."""
         told = self._manifest(iteration)["origin"]
         return Origin(**told) if told else None
 
@@ -273,7 +281,7 @@ class Ledger:
                 f"sealed ones are {self.iterations()}."
             ) from None
         origin = Origin(**manifest["origin"]) if manifest["origin"] else None
-        if self._origin not in (None, origin):
+        if self._origin is not None and not self._origin.fits(origin):
             raise DataError(
                 f"the rollout ledger {self._folder} holds rollouts of {_told(origin)}, and this "
                 f"run has {_told(self._origin)}. Take a ledger of this task and tokenizer."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reft_megatron.config import Config, ModelConfig, TokenizerConfig
+from reft_megatron.config import Config, ModelConfig, RunConfig, TokenizerConfig
 from reft_megatron.errors import CheckpointError, ConfigError, ReftError
 from reft_megatron.policy import join
 from reft_megatron.policy.families import family_of, find_architecture
@@ -17,6 +17,7 @@ from reft_megatron.policy.origin import (
     architecture_of,
     tokenizer_path,
     travelling_files,
+    weights_fingerprint,
 )
 from tests.policy.scene import (
     EOS,
@@ -156,3 +157,28 @@ def test_only_the_rank_that_writes_holds_them(ranks, tmp_path: Path):
     assert (main, other) == (["tokenizer.json"], [])
     assert said == repeated
     assert str(path) in said
+
+
+def test_weights_are_known_again(tmp_path: Path):
+    """By both ends of their files; where they are random, by the seed."""
+    folder, path = tmp_path / "model", tmp_path / "model" / "model.safetensors"
+    folder.mkdir()
+    path.write_bytes(bytes(300_000))
+    config = Config(model=ModelConfig(hf=str(folder)))
+    before = weights_fingerprint(config)
+    moved = folder.rename(tmp_path / "moved")
+    config = Config(model=ModelConfig(hf=str(moved)))
+    assert before == weights_fingerprint(config), "wherever they are"
+    seen = {before}
+    for place in (0, 299_999):
+        changed = bytearray(300_000)
+        changed[place] = 1
+        (moved / path.name).write_bytes(changed)
+        seen.add(weights_fingerprint(config))
+    for manifest in ("{}", " {}"):
+        (moved / "manifest.json").write_text(manifest)
+        seen.add(weights_fingerprint(config))
+    (moved / path.name).write_bytes(b"")
+    assert weights_fingerprint(config) in seen, "a manifest has the checksums of all"
+    seen |= {weights_fingerprint(Config(run=RunConfig(seed=seed))) for seed in (0, 1)}
+    assert len(seen) == 7

@@ -132,6 +132,24 @@ def test_what_cannot_be_collected_is_refused(
     assert told in launch.refused(1, "ppo", "refused", *SETTINGS, *settings, *asked)
 
 
+def test_a_ledger_of_another_run_is_not_dropped(
+    launch: Launcher, settings: tuple[str, ...], live: Run
+):
+    """Neither by a fresh run nor by one that goes on and is told to record there."""
+    before = live.content("ledger/**/*")
+    record = f"rollouts.record={live.folder / 'ledger'}"
+    wanted = (
+        f"reft-megatron: ConfigError: {record} has 3 iterations already, of another run or of one "
+        "with other settings, and this run would drop them. Choose another rollouts.record, or "
+        "remove what is there.\n"
+    )
+    assert launch.refused(1, "ppo", "strange", *SETTINGS, *settings, record) == wanted
+    few = (*SETTINGS, *settings, "run.seed=5")
+    launch(1, "ppo", "shorter", *few, "ppo.iterations=1")
+    assert launch.refused(1, "ppo", "shorter", *few, record) == wanted
+    assert live.content("ledger/**/*") == before
+
+
 def test_a_killed_generation_goes_on_with_its_journal(launch: Launcher, settings: tuple[str, ...]):
     whole = launch(2, "ppo", "many", *MANY, *settings)
     run = launch.start(2, "ppo", "many-killed", *MANY, *settings)

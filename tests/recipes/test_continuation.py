@@ -10,6 +10,7 @@ from reft_megatron.recipes.continuation import (
     changed_settings,
     changed_since,
     recipe_in,
+    settings_digest,
     write_settings,
 )
 
@@ -51,3 +52,13 @@ def test_the_recipe_is_written_beside_the_settings(tmp_path: Path) -> None:
     assert load_config(path) == config
     path.write_text(to_yaml(config))
     assert recipe_in(tmp_path) == "", "nobody wrote it down"
+
+
+def test_a_digest_is_of_the_recipe_and_of_what_a_run_must_keep() -> None:
+    def digest(*overrides: str, recipe: str = "ppo") -> str:
+        return settings_digest(load_config(None, overrides), recipe)
+
+    assert digest() == digest("run.name=other", "parallel.tensor=2", "ppo.iterations=5")
+    assert digest() == digest("optimizer.lr=0.00001"), "the default, spelt out"
+    others = [digest("run.seed=3"), digest("optimizer.lr=0.5"), digest(recipe="sample")]
+    assert len({digest(), *others}) == 4

@@ -99,6 +99,17 @@ def test_votes_over_a_ledger_are_those_over_new_samples(
     assert stored.content("outcomes.json") == fresh.content("outcomes.json")
 
 
+def test_votes_over_samples_of_other_weights_are_refused(launch: Launcher, sampled: Run) -> None:
+    ledger = sampled.folder / "ledger"
+    asked = ("evaluate.split=dev", f"evaluate.ledger={ledger}")
+    told = launch.refused(1, "evaluate", "voted-strange", *asked)
+    found = Ledger(ledger).origin(1).weights
+    assert told.startswith(
+        f"reft-megatron: DataError: evaluate.ledger={ledger} was sampled from other weights "
+        f"({found}) than are evaluated, those of run.seed ("
+    )
+
+
 def test_a_prompt_too_long_is_counted_here_and_wrong_in_votes(
     launch: Launcher, load: str, sampled: Run
 ) -> None:

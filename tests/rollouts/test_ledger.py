@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 from pathlib import Path
@@ -34,7 +35,7 @@ def _rollout(number: int) -> Rollout:
     )
 
 
-ORIGIN = Origin(task="gsm8k (program)", tokenizer="0123456789abcdef")
+ORIGIN = Origin(task="gsm8k (program)", tokenizer="0123456789abcdef", weights="abc", settings="def")
 
 
 @pytest.fixture
@@ -75,7 +76,12 @@ def test_files_are_plain_parquet_and_the_manifest_describes_them(ledger: Ledger,
     path = folder / "rank-00001.parquet"
     digest = {"bytes": path.stat().st_size, "xxh3_128": checksum(path)}
     assert manifest["files"]["rank-00001.parquet"] == {"rows": 1, **digest}
-    assert manifest["origin"] == {"task": "gsm8k (program)", "tokenizer": "0123456789abcdef"}
+    assert manifest["origin"] == {
+        "task": "gsm8k (program)",
+        "tokenizer": "0123456789abcdef",
+        "weights": "abc",
+        "settings": "def",
+    }
     names = ["checksum", "files", "format", "iteration", "origin", "seal", "versions"]
     assert sorted(manifest) == names
 
@@ -148,6 +154,8 @@ def test_more_than_memory_holds_goes_to_several_files(tmp_path: Path):
 
 def test_only_rollouts_of_one_task_and_tokenizer_are_read(ledger: Ledger, tmp_path: Path):
     assert ledger.origin(1) == Ledger(tmp_path / "ledger").origin(1) == ORIGIN
+    heir = dataclasses.replace(ORIGIN, weights="other", settings="other")
+    assert Ledger(tmp_path / "ledger", origin=heir).read(1), "whoever recorded them"
     other = Origin(task="svamp (program)", tokenizer=ORIGIN.tokenizer)
     with pytest.raises(DataError) as caught:
         Ledger(tmp_path / "ledger", origin=other).read(1)

@@ -46,7 +46,7 @@ def test_there_is_a_block_for_each_tool():
 TOLD = {
     "pyarrow.parquet": LEDGER.names[0],
     "pandas": "policy_version",
-    "import Ledger\n\nledger": "2 Origin(task='gsm8k (program)', tokenizer='0123456789abcdef') 12",
+    "import Ledger\n\nledger": "2 Origin(task='gsm8k (program)', tokenizer='0123456789abcdef', ",
     "correct": "4 right ones, different in text; {'wrong': 16, 'recorded twice': 0",
 }
 """What each block must print, by a word that it contains alone."""
