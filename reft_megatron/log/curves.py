@@ -1,4 +1,4 @@
-"""PNG curves of one run, of several runs on one axis, and bars with intervals.
+"""PNG curves of one run.
 
 What is drawn: `log.pictures`; matplotlib is slow to load, so import this module only where pictures
 are made.
@@ -7,7 +7,7 @@ are made.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,15 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reft_megatron.log.canvas import COLOURS, INK, label_axes, percent, png, styled
-from reft_megatron.log.metrics import GLOSSARY, value_text
+from reft_megatron.log.canvas import COLOURS, INK, label_axes, png, styled
 from reft_megatron.log.pictures import Panel, Picture
 from reft_megatron.log.records import Series
 from reft_megatron.types import Reason
 
-__all__ = ["draw_bars", "draw_overlay", "draw_picture", "smooth"]
+__all__ = ["draw_picture", "smooth"]
 
-_VERDICTCOLOURS = {
+_VERDICT_COLOURS = {
     Reason.CORRECT: "#3d9a63",
     Reason.WRONG_VALUE: "#f0b75e",
     Reason.NO_SOLUTION: "#b9c2cc",
@@ -57,60 +56,6 @@ def draw_picture(picture: Picture, series: Series) -> bytes | None:
         return png(figure)
 
 
-def draw_overlay(metric: str, runs: Mapping[str, Series]) -> bytes | None:
-    """One metric of several runs against the share of each run done, as PNG; None without data.
-
-    Runs of different kinds count their steps in different things, so that only the share is
-    common to them. The best point of each run is marked.
-    """
-    found = {label: series[metric] for label, series in runs.items() if metric in series}
-    if not found:
-        return None
-    with styled():
-        figure = Figure(figsize=(10.0, 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        for colour, (label, (steps, values)) in zip(COLOURS, found.items(), strict=False):
-            done = [step / max(steps[-1], 1) for step in steps]
-            best = int(np.argmax(values))
-            text = f"{label} (best {value_text(metric, values[best])})"
-            axes.plot(done, values, color=colour, marker="o", markersize=3, label=text)
-            axes.plot(done[best], values[best], color=colour, marker="o", markersize=9)
-        label_axes(axes, unit=GLOSSARY[metric].unit, x_label="share of the run")
-        axes.xaxis.set_major_formatter(percent)
-        axes.legend(loc="lower right")
-        return png(figure)
-
-
-def draw_bars(
-    labels: Sequence[str],
-    groups: Mapping[str, Sequence[tuple[float, float, float]]],
-) -> bytes:
-    """Shares as grouped bars with intervals, as PNG.
-
-    groups: for each colour one (value, low, high) per label; NaN leaves a gap.
-    """
-    width = 0.78 / len(groups)
-    with styled():
-        figure = Figure(figsize=(10.0, 3.8), layout="constrained")
-        axes = figure.add_subplot()
-        for index, (group, rows) in enumerate(groups.items()):
-            value, low, high = np.array(rows).T
-            centre = np.arange(len(labels)) + (index - (len(groups) - 1) / 2) * width
-            axes.bar(centre, value, width * 0.94, color=COLOURS[index], label=group)
-            errors = np.maximum([value - low, high - value], 0.0)
-            axes.errorbar(centre, value, yerr=errors, fmt="none", color=INK, capsize=3)
-            for x, y, top in zip(centre, value, high, strict=True):
-                if math.isfinite(y):
-                    axes.annotate(f"{y:.1%}", (x, top), (0, 4), textcoords="offset points",
-                                  ha="center", fontsize=9, color=INK)  # fmt: skip
-        label_axes(axes, unit="share", x_label="")
-        axes.set_xticks(range(len(labels)), labels)
-        axes.margins(y=0.16)
-        axes.grid(visible=False, axis="x")
-        axes.legend(loc="upper left")
-        return png(figure)
-
-
 def _draw_lines(axes: Axes, panel: Panel, series: Series) -> None:
     shown = [name for name in panel.lines if name in series]
     for colour, name in zip(COLOURS, shown, strict=False):
@@ -133,7 +78,7 @@ def _draw_areas(axes: Axes, panel: Panel, series: Series) -> None:
     heights = [_filled(steps, series[name]) for name in shown]
     shares = panel.unit == "share"
     palette = dict(zip(panel.lines, COLOURS, strict=False))
-    palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICTCOLOURS.items()}
+    palette |= {f"verdict/{reason}": colour for reason, colour in _VERDICT_COLOURS.items()}
     axes.stackplot(
         steps,
         *map(smooth, heights) if shares else heights,

@@ -2,8 +2,8 @@
 
 Owns the templates' environment (every value is escaped) and the pieces all pages share. A browser
 is told to run nothing but the page's own script, known by its hash, and to fetch nothing: what a
-model wrote cannot do either. What a page says: `log.report` for one run, `log.story` for the way
-from a base model to ReFT, `commands.reproduce.report` for a whole reproduction.
+model wrote cannot do either. What a page says: `log.report` for one run,
+`commands.reproduce.report` for a whole reproduction.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ class Image:
     def uri(self) -> str:
         """The picture as a `data:` address."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, from the PNG's header: a page keeps the room free."""
+        return int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])
 
 
 def images(pictures: Iterable[Picture], series: Series) -> list[Image]:

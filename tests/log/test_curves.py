@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import subprocess
 import sys
 
@@ -13,11 +12,11 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from reft_megatron.log.curves import draw_bars, draw_overlay, draw_picture
+from reft_megatron.log.curves import draw_picture
 from reft_megatron.log.pictures import PICTURES, Picture
 from reft_megatron.log.records import Series
 
-BLUE, ORANGE, GREEN = (0x25, 0x63, 0xA8), (0xD9, 0x7A, 0x1E), (0x3D, 0x9A, 0x63)
+BLUE, GREEN = (0x25, 0x63, 0xA8), (0x3D, 0x9A, 0x63)
 
 
 def picture(key: str) -> Picture:
@@ -72,27 +71,6 @@ def test_phases_that_do_not_run_in_every_step_are_stacked():
         "time/iteration": ([1, 2, 3], [1.5, 5.5, 1.5]),
     }
     assert draw_picture(picture("time"), timing) is not None
-
-
-def test_an_overlay_holds_every_run_that_has_the_metric():
-    runs = {
-        "SFT": line("eval/dev_accuracy", [0.1, 0.4, 0.3]),
-        "ReFT": line("eval/dev_accuracy", [0.3, 0.5]),
-        "pretrain": line("train/loss", [1.0]),
-    }
-    image = pixels(draw_overlay("eval/dev_accuracy", runs))
-    assert count(image, BLUE) > 200
-    assert count(image, ORANGE) > 200
-    assert draw_overlay("eval/dev_accuracy", {"pretrain": runs["pretrain"]}) is None
-
-
-def test_bars_are_as_high_as_their_shares_and_nan_leaves_a_gap():
-    gap = (math.nan, math.nan, math.nan)
-    groups = {"top-1": [(0.2, 0.2, 0.2), (0.6, 0.6, 0.6)], "vote": [gap, (0.6, 0.6, 0.6)]}
-    image = pixels(draw_bars(["base", "ReFT"], groups))
-    lower, upper = image[:, :650], image[:, 650:]
-    assert count(upper, BLUE) / count(lower[150:], BLUE) == pytest.approx(3, rel=0.05)
-    assert count(lower[150:], ORANGE) == 0
 
 
 def test_drawing_is_repeatable_and_leaves_matplotlib_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,27 @@ def test_an_image_travels_inside_the_page():
     kind, _, data = image.uri.partition(",")
     assert kind == "data:image/png;base64"
     assert base64.b64decode(data) == b"\x89PNG bytes"
+
+
+def test_a_page_knows_the_size_of_its_images():
+    image = images(PICTURES, {"train/loss": ([1, 2], [2.0, 1.0])})[0]
+    assert image.size == (1300, 442)
+
+
+def test_a_browser_is_told_to_run_nothing_and_to_fetch_nothing(tmp_path: Path):
+    write_page(tmp_path / "page.html", "page.html", {"title": "none"})
+    text = (tmp_path / "page.html").read_text()
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'\">" in text
+    assert "<script" not in text
+
+
+def test_only_the_pages_own_script_may_run(tmp_path: Path):
+    write_page(tmp_path / "page.html", "page.html", {"title": "one"}, script="completions.js")
+    text = (tmp_path / "page.html").read_text()
+    code = text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    assert text.count("<script") == 1
+    assert f"; script-src 'sha256-{digest}'\">" in text
 
 
 def test_only_pictures_with_data_become_images():
