@@ -47,7 +47,9 @@ def results(*methods: Method) -> Results:
 
 
 ONE = results(method("SFT", 1, 0.4), method("ReFT", 1, 0.6))
-THREE = results(*(method(n, s, v) for s in (1, 2, 3) for n, v in (("SFT", 0.4), ("ReFT", 0.5 + s / 20))))  # fmt: skip  # noqa: E501
+THREE = results(
+    *(method(n, s, v) for s in (1, 2, 3) for n, v in (("SFT", 0.4), ("ReFT", 0.5 + s / 20)))
+)
 
 
 def test_one_seed_has_intervals_and_the_papers_figures():
