@@ -20,6 +20,7 @@ from reft_megatron.commands.reproduce.identity import Record, read_record, write
 from reft_megatron.commands.reproduce.pipeline import Pipeline
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.commands.reproduce.plan import Step, check_inputs, plan
+from reft_megatron.commands.reproduce.report import write_report
 from reft_megatron.commands.reproduce.results_file import write_results
 from reft_megatron.commands.reproduce.table import show_results
 from reft_megatron.errors import ConfigError, TrainingError
@@ -220,7 +221,10 @@ def _tell(console: Console, pipeline: Pipeline) -> None:
     results = gather(pipeline)
     write_results(results)
     show_results(console, results)
+    page = results.folder / "report.html"
+    write_report(page, results)
     console.print(f"{results.folder / 'results.json'}", markup=False)
+    console.print(f"{page}: open it in a browser", markup=False)
 
 
 def _name(step: Step) -> str:

@@ -68,6 +68,8 @@ def test_a_pipeline_runs_once_and_ends_with_its_table(ask, tmp_path: Path, capfd
     assert re.search(r"ReFT.*66\.7 \(0\.0 to 100\.0\).*\+33\.3", told)
     runs = tmp_path / "runs"
     assert json.loads((runs / "summary.json").read_text())["points_over_sft"] == 33.3
+    assert f"\n{runs / 'report.html'}: open it in a browser\n" in told
+    assert "<title>small</title>" in (runs / "report.html").read_text()
     assert (runs / "seed-1" / "tokens" / "tokens.model").read_text() == "pieces"
     assert (runs / "seed-1" / "reft" / "output.log").read_text() == (
         "running -m reft_megatron ppo reft 1\n"
