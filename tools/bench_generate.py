@@ -211,8 +211,11 @@ def _compare(bench: _Bench) -> dict[str, Any]:
 def _trial(sides: Sequence[T], counts: Sequence[int], workload: Workload) -> tuple[T, int]:
     """The best of some sides and of how many sequences they run at once, on every fourth prompt.
 
-    On more of them where the largest of `counts` would not be filled twice.
+    On more of them where the largest of `counts` would not be filled twice; on none where there is
+    nothing to choose.
     """
+    if len(sides) == len(counts) == 1:
+        return sides[0], counts[0]
     every = len(workload.lengths) // (2 * max(counts))
     prompts = workload.prompts[:: max(1, min(every, 4))]
     tokens = sum(workload.of(prompts))

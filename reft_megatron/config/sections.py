@@ -150,7 +150,7 @@ class TaskConfig:
     data_seed: Zero = 0
     """Seed of the generated task."""
     reward: str = ""
-    """Custom tasks: Python file with `reward(problem, completion)`; empty takes the built-in one."""
+    """Custom tasks: Python file with `reward(problem, completion)`; empty: the built-in one."""
     prompt: str = ""
     """Custom tasks: the whole prompt, with {question} in it; empty takes ReFT's."""
     answers: Literal["number", "letter", "text"] = "number"

@@ -1,4 +1,4 @@
-"""What every picture has in common: its style, its colours, and how it becomes a PNG.
+"""What all pictures have in common: style, colours, how one becomes a PNG.
 
 Owns how matplotlib (slow to load) is set up: pictures are drawn on figures of their own inside
 `styled()`, leave no global state behind, and are the same bytes for the same data.

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: images inside, nothing fetched, and no script but our own.
+"""Self-contained HTML pages: nothing fetched, no script but our own.
 
 Owns the templates' environment (every value is escaped) and the pieces all pages share. A browser
 is told to run nothing but the page's own script, known by its hash, and to fetch nothing: what a

@@ -1,4 +1,4 @@
-"""The reward of a custom task: one function of the user's, called in processes of our own.
+"""The reward of a custom task: a function of the user's, in our processes.
 
 Owns those processes: who gets which completion, what becomes of one that dies or is late. It is
 killed with all it started and replaced; its completion, like one whose call raised or returned no

@@ -1,4 +1,4 @@
-"""Problems of the user's own: records of `id`, `question`, `answer` and perhaps `chain`.
+"""Problems of the user's own: records of `id`, `question` and `answer`.
 
 Owns what these fields must look like and which settings go together. Other fields are kept for the
 user's reward.

@@ -232,6 +232,7 @@ def test_the_text_changes_with_any_setting() -> None:
         "evaluate.split": "train",
         "task.name": "gsm8k",
         "task.form": "nl",
+        "task.answers": "letter",
         "task.parity": "reference",
         "optimizer.schedule": "cosine",
         "rewards.isolation": "process",

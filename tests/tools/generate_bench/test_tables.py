@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 from rich import box
@@ -35,13 +36,14 @@ def test_a_row_of_a_side():
 
 
 def test_a_row_of_each_rank():
+    stage = functools.partial(Stage, full_s=8.0, waited_full_s=0.8)
     runs = [
-        [Stage(wall_s=10.0, waited_s=1.0, cpu_s=6.0), Stage(wall_s=10.0, waited_s=5.0, cpu_s=3.0)],
-        [Stage(wall_s=20.0, waited_s=4.0, cpu_s=8.0), Stage(wall_s=20.0, waited_s=8.0, cpu_s=4.0)],
+        [stage(wall_s=10.0, waited_s=1.0, cpu_s=6.0), stage(wall_s=10.0, waited_s=1.8, cpu_s=3.0)],
+        [stage(wall_s=10.0, waited_s=1.4, cpu_s=8.0), stage(wall_s=10.0, waited_s=2.2, cpu_s=4.0)],
     ]
     assert lines(stages_table({"pp2": Told(runs=runs, completions=[])})) == [
-        ["pp2", "0", "15.0", "7.0", "2.5", "15.0%", "0.0%"],
-        ["pp2", "1", "15.0", "3.5", "6.5", "45.0%", "50.0%"],
+        ["pp2", "0", "10.0", "7.0", "1.2", "8.0", "10.0%", "20.0%", "0.0%"],
+        ["pp2", "1", "10.0", "3.5", "2.0", "8.0", "10.0%", "60.0%", "50.0%"],
     ]
 
 

@@ -1,4 +1,4 @@
-"""The pictures of the page, each with how to read it and with what it shows in words.
+"""The pictures of the page, each with how to read it and in words.
 
 Owns which pictures there are, their captions, and the text for those who do not see them. How they
 are drawn: `drawing`.
