@@ -75,8 +75,8 @@ def answers(words: list[str]) -> bool:
 
 def script_answers(script: str, arguments: list[str]) -> bool:
     """True if the example takes these settings."""
-    if script == "examples/quickstart.sh":
-        options = ["reproduce", "--config", "examples/configs/quickstart.yaml"]
+    if script in ("examples/quickstart.sh", "examples/reproduce_small.sh"):
+        options = ["reproduce", "--config", f"examples/configs/{Path(script).stem}.yaml"]
         with tempfile.TemporaryDirectory() as folder:
             folders = ["--folder", folder, "--dry-run"]
             return accepted(lambda: cli.main([*options, *arguments, *folders]))

@@ -69,7 +69,13 @@ def stub(folder: Path, name: str, body: str) -> Path:
 def test_there_are_examples() -> None:
     assert {"ppo_gsm8k_6.7b.yaml", TINY.name} <= set(names(CONFIGS))
     assert "quickstart.yaml" in names(PIPELINES)
-    assert {"quickstart.sh", "launch.sh", "ppo_gsm8k.sbatch", *POLYGLOTS} == set(names(SHELL))
+    assert {
+        "quickstart.sh",
+        "reproduce_small.sh",
+        "launch.sh",
+        "ppo_gsm8k.sbatch",
+        *POLYGLOTS,
+    } == set(names(SHELL))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=names(CONFIGS))

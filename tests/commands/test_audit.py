@@ -153,3 +153,26 @@ def test_programs_of_real_models_and_adversaries(
     missed = {(f["kind"], f["detail"]) for f in told["findings"]["false_negatives"]}
     # numpy decides whether an array of one is a number; a loop of millions meets the limit.
     assert missed <= {("adversary: any1", "ndarray"), ("GSM8K", "steps")}
+
+
+def test_a_reward_of_ones_own_is_audited(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from reft_megatron.rewards import no_answer, right, wrong\n"
+        "def reward(problem, completion):\n"
+        "    if not completion:\n"
+        "        return no_answer()\n"
+        "    return right() if problem.extra['word'] in completion else wrong()\n"
+    )
+    rows = [
+        {**row(1, "a long answer", "it is a pear", True), "word": "pear"},
+        {**row(2, "another", "no apples, no pears", False), "word": "pear"},
+        {**row(3, "another", "", False), "word": "pear"},
+    ]
+    path = written(tmp_path / "cases.jsonl", rows)
+    custom = ("task.name=custom", "task.answers=text", f"task.reward={tmp_path / 'own.py'}")
+    code, told, error = audited(capsys, "--cases", path, *custom)
+    assert (code, told["false_positives"], told["false_negatives"]) == (1, 1, 0)
+    assert told["findings"]["false_positives"][0]["id"] == "p_2"
+    assert error.startswith(BAR)

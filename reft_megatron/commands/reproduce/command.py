@@ -36,14 +36,14 @@ def run(arguments: Sequence[str]) -> None:
         options.config,
         overrides=options.overrides,
         folder=None if options.folder is None else str(options.folder),
-        seeds=None if options.seed is None else [options.seed],
+        seeds=options.seed,
         launch=options.launch,
         processes=options.processes,
     )
     for name in [*options.redo, *filter(None, [options.stage])]:
         if name not in pipeline.stages:
             raise ConfigError(f"no stage {name}; there are {', '.join(pipeline.stages)}.")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if options.table:
         _tell(console, pipeline)
         return
@@ -87,7 +87,11 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--folder", type=Path, help="where results go, instead of the file's folder")
     made.add_argument(
-        "--seed", type=_natural, metavar="N", help="only this seed; results go to its own folder"
+        "--seed",
+        type=_natural,
+        action="append",
+        metavar="N",
+        help="this seed, or these, instead of the file's; results of one go to its own folder",
     )
     made.add_argument("--launch", metavar="COMMAND", help="what starts the ranks of a recipe")
     made.add_argument("--processes", type=_natural, metavar="N", help="ranks of a recipe")
@@ -149,7 +153,7 @@ def _remove(console: Console, pipeline: Pipeline, names: Sequence[str]) -> None:
             folder = pipeline.folder_of(name, seed)
             if folder.exists():
                 shutil.rmtree(folder)
-                console.print(f"== removed {folder}", markup=False)
+                console.print(f"== removed {folder}")
 
 
 def _show(console: Console, steps: Sequence[Step], removed: Sequence[str]) -> None:
@@ -165,7 +169,7 @@ def _show(console: Console, steps: Sequence[Step], removed: Sequence[str]) -> No
         inputs = ", ".join(map(str, step.stage.inputs.values()))
         console.print(f"== {_name(step)}{f', from {inputs}' if inputs else ''}: {told}")
         if step.state != "done":
-            console.print(shlex.join(step.words), markup=False)
+            console.print(shlex.join(step.words))
 
 
 def _check_program(steps: Sequence[Step]) -> None:
@@ -223,8 +227,8 @@ def _tell(console: Console, pipeline: Pipeline) -> None:
     show_results(console, results)
     page = results.folder / "report.html"
     write_report(page, results)
-    console.print(f"{results.folder / 'results.json'}", markup=False)
-    console.print(f"{page}: open it in a browser", markup=False)
+    console.print(f"{results.folder / 'results.json'}")
+    console.print(f"{page}: open it in a browser")
 
 
 def _name(step: Step) -> str:

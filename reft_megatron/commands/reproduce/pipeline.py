@@ -21,7 +21,7 @@ from reft_megatron.config import Config, load_config
 __all__ = ["Input", "Pipeline", "Row", "Stage", "flat", "path_settings"]
 
 _ARTEFACTS = {"latest": "checkpoints/latest", "best": "checkpoints/best", "ledger": "ledger"}
-_NAMES = ("run.name", "run.dir", "model.preset", "log.wandb_project")
+_NAMES = ("run.name", "run.dir", "model.preset", "log.wandb_project", "task.prompt")
 """Settings that are texts and name no file."""
 _ENVIRONMENT = ("OMP_NUM_THREADS=1", "PYTHONWARNINGS=ignore")
 
@@ -97,7 +97,7 @@ class Pipeline:
     overrides: tuple[str, ...]
     """`section.key=value` for all recipes, stronger than the file."""
     results: Path
-    """Where results.json lies: in `folder`, or in a seed's folder if it is about that one only."""
+    """Where results.json lies: in `folder`, or in a seed's folder if it is about that one alone."""
 
     def folder_of(self, stage: str, seed: int) -> Path:
         """The folder of a stage."""

@@ -95,10 +95,16 @@ def read_pipeline(path: Path, *, overrides: Sequence[str] = (), **replaced: Any)
         stages=_in_order(stages),
         rows=tuple(_row(name, row, stages) for name, row in file.table.items()),
         overrides=tuple(overrides),
-        results=Path(file.folder) / ("" if file.seeds == all_seeds else f"seed-{file.seeds[0]}"),
+        results=_results(file, all_seeds),
     )
     _check(pipeline)
     return pipeline
+
+
+def _results(file: _PipelineFile, all_seeds: Sequence[int]) -> Path:
+    """Where results go: those of one seed that is not all of the file's into its own folder."""
+    alone = len(file.seeds) == 1 and file.seeds != all_seeds
+    return Path(file.folder) / (f"seed-{file.seeds[0]}" if alone else "")
 
 
 def _parsed(path: Path) -> _PipelineFile:

@@ -8,7 +8,7 @@ from pathlib import Path
 from reft_megatron.cli import main
 from reft_megatron.commands.reproduce.pipeline import flat, path_settings
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
-from reft_megatron.config import Config, load_config
+from reft_megatron.config import Config, describe, load_config
 from tests.commands.reproduce.pipelines import write_pipeline
 
 
@@ -63,3 +63,6 @@ def test_every_setting_that_names_a_file_is_known_as_one() -> None:
     assert {"model.hf", "model.load", "tokenizer.path", "task.train", "rerank.ledger"} <= found
     assert not found & {"run.name", "run.dir", "model.preset", "task.name", "log.wandb_project"}
     assert all(flat(Config())[key] == "" for key in found)
+    meanings = {key: meaning.lower() for key, _, meaning in describe()}
+    kinds = ("file", "folder", "ledger", "checkpoint")
+    assert [key for key in found if not any(kind in meanings[key] for kind in kinds)] == []
