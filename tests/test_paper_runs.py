@@ -11,6 +11,8 @@ import pytest
 
 from examples import launch
 from examples.paper_runs import PROBLEMS, SIZES, STAGES, Run
+from reft_megatron.commands.reproduce.paper import PAPER as PUBLISHED
+from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.config import Config, load_config, to_yaml
 from reft_megatron.policy import architecture_of
 from reft_megatron.policy.plan import GPUS, KEPT_BACK, Case
@@ -25,6 +27,7 @@ STARTED = re.compile(
     re.MULTILINE,
 )
 ROWS = [(int(gpus), int(gb), int(n), words) for gpus, gb, n, words in STARTED.findall(README)]
+COMPARED = re.compile(r"^\| (v\d) (\S+) (\S+) \|(.*)\|$", re.MULTILINE)
 EACH = [[f"task={task}", f"form={form}"] for task, form in PROBLEMS]
 VOCABULARY = 50_000
 """Galactica's."""
@@ -75,6 +78,74 @@ def test_a_config_as_it_stands_is_the_run_that_is_picked_by_default(stage: str, 
     if stage == "sft":
         changed = [f"run.name=gsm8k-{size}-{name}", "sft.stop_after_epoch=0"]
     assert to_yaml(config) == to_yaml(load_config(path, changed))
+
+
+def test_the_figures_to_compare_with_are_the_papers() -> None:
+    """All cells of the table in examples/README.md, and none left out that is known."""
+    header = re.search(r"^\| arXiv 2401.08967 \| (.*) \|$", README, re.MULTILINE)
+    assert header
+    columns = [column.replace(" ", "-") for column in header[1].split(" | ")]
+    rows = COMPARED.findall(README)
+    assert len(rows) == 10
+    for version, model, method, row in rows:
+        cells = [cell.strip() for cell in row.split("|")]
+        for column, cell in zip(columns, cells, strict=True):
+            figures = PUBLISHED.get(f"{version}/{column}/{model}/{method}", {})
+            wanted = f"{100 * figures['top-1'].share:g}" if figures else ""
+            assert (f"{float(cell):g}" if cell else "") == wanted, (method, column)
+
+
+@pytest.mark.parametrize("method", ["SFT", "ReFT"])
+@pytest.mark.parametrize("figure", ["vote@100", "rerank@100"])
+def test_the_figures_of_the_rows_are_the_papers(method: str, figure: str) -> None:
+    """Of GSM8K as programs with 100 samples: first of v1, then of v3."""
+    kind = {"vote@100": "test", "rerank@100": "reranker"}[figure]
+    shares = [
+        PUBLISHED[f"{version}/gsm8k-program/galactica-6.7b/{method}"][figure].share
+        for version in ("v1", "v3")
+    ]
+    row = next(
+        line
+        for line in README.splitlines()
+        if line.startswith(f"| Galactica-6.7B: the {kind} of {method} |")
+    )
+    first, second = (f"{100 * share:.1f}" for share in shares)
+    assert row.endswith(f"{first} for {figure} (table 4), later {second} |")
+
+
+def test_the_pipeline_of_galactica_6_7b_runs_the_runs_of_the_paper() -> None:
+    """Stage by stage the settings are those of the examples, names and places left out."""
+    pipeline = read_pipeline(ROOT / "examples" / "configs" / "reproduce_gsm8k_6.7b.yaml")
+    stages = {
+        "warmup": ["warmup"],
+        "sft": ["sft"],
+        "samples-train": ["sample"],
+        "offline-st": ["offline_sl"],
+        "online-st": ["online_sl"],
+        "reft": ["ppo"],
+        "rerank-sft": ["rerank", "of=sft"],
+        "rerank-reft": ["rerank"],
+        "samples-sft": ["sample", "of=sft", "split=test"],
+        "samples-reft": ["sample", "of=ppo", "split=test"],
+    }
+    for name, words in stages.items():
+        recipe, wanted = config_of(words)
+        assert pipeline.stages[name].recipe == recipe
+        made = pipeline.config(pipeline.stages[name], pipeline.seeds[0])
+        assert to_yaml(anywhere(made)) == to_yaml(anywhere(wanted)), name
+
+
+def anywhere(config: Config) -> Config:
+    """The config without what says where a run lies, without its seed and its workers."""
+    return dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, name="run", dir="runs", seed=0),
+        model=dataclasses.replace(config.model, load=""),
+        task=dataclasses.replace(config.task, data_seed=0),
+        rewards=dataclasses.replace(config.rewards, workers=1),
+        offline_sl=dataclasses.replace(config.offline_sl, ledger=""),
+        rerank=dataclasses.replace(config.rerank, ledger=""),
+    )
 
 
 # Task and form; problems of the paper; of its scripts: epochs of the warm-up, rollout batches of an

@@ -11,7 +11,8 @@ import pytest
 from reft_megatron.config import load_config
 from tools.plan import main
 
-CONFIGS = sorted((Path(__file__).parents[2] / "examples" / "configs").glob("*_gsm8k_*.yaml"))
+FOLDER = Path(__file__).parents[2] / "examples" / "configs"
+CONFIGS = sorted({*FOLDER.glob("*_gsm8k_*.yaml")} - {*FOLDER.glob("reproduce_*.yaml")})
 GALACTICA = ("--model", "galactica-6.7b")
 EIGHT = ("--gpus", "8", "--memory", "80")
 LLAMA = {
