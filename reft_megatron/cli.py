@@ -29,6 +29,7 @@ COMMANDS = {
     "reproduce": "a pipeline of runs from one file, and the table it leads to",
     "rollouts": "list, show, compare and export what a run sampled",
     "audit": "what a run's reward gets wrong, on labelled completions",
+    "compare": "two evaluations of the same problems: what differs, and how surely",
 }
 
 
