@@ -159,5 +159,7 @@ class EvaluateConfig:
     """Completions per problem for vote@k and pass@k; 0 takes all of `ledger`, or none."""
     ledger: str = ""
     """Ledger of the recipe sample whose completions are counted in the place of new ones."""
+    reranker: str = ""
+    """Checkpoint of the recipe rerank that scores the completions: rerank@k and weighted@k."""
     max_problems: Zero = 0
     """Evaluate only the first this many problems; 0 takes all."""

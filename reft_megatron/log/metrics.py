@@ -122,6 +122,14 @@ _ROWS = (
     ("eval/dev_loss", "nats", "Cross-entropy of a reranker on the dev rollouts, mean over them"),
     ("eval/test_accuracy", "share", "Test problems answered right, greedy; selects nothing"),
     ("eval/vote_accuracy", "share", "Problems whose majority answer over the samples is right"),
+    ("eval/rerank_accuracy", "share", "Problems whose best-scored answer is right"),
+    (
+        "eval/weighted_accuracy",
+        "share",
+        "Problems whose answer is right that has most votes weighted by the reranker's probability",
+    ),
+    ("eval/rerank_auc", "share", "Pairs of a right and a wrong sample that a reranker tells apart"),
+    ("eval/rerank_loss", "nats", "Cross-entropy of the reranker on the samples, mean over them"),
     (
         "faults/executor",
         "verdicts",

@@ -26,6 +26,7 @@ __all__ = ["write_run_report"]
 _TILES = {
     "eval/test_accuracy": "Test accuracy",
     "eval/vote_accuracy": "Vote accuracy",
+    "eval/rerank_accuracy": "Rerank accuracy",
     "eval/dev_accuracy": "Dev accuracy",
     "reward/accuracy": "Sampled answers right",
     "reward/mean": "Reward",

@@ -36,8 +36,13 @@ _MAY_CHANGE = (
 run has a longer schedule: where `optimizer.schedule` decays, the learning rate follows the new one
 from there.)"""
 
+_MUST_STAY = {"evaluate": ("evaluate.split", "evaluate.samples", "evaluate.max_problems")}
+"""Of those, by recipe, settings that say what a run is of; nothing else reads them."""
 
-def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+
+def changed_settings(
+    saved: dict[str, Any], asked: dict[str, Any], *, recipe: str = ""
+) -> list[str]:
     """`section.key: saved -> asked` of every setting that differs and that a run must keep.
 
     Both are `dataclasses.asdict(config)`; a setting that one of them lacks is not compared.
@@ -46,7 +51,7 @@ def changed_settings(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
         f"{section}.{key}: {values[key]!r} -> {asked[section][key]!r}"
         for section, values in saved.items()
         for key in values
-        if not f"{section}.{key}".startswith(_MAY_CHANGE)
+        if _must_stay(f"{section}.{key}", recipe)
         and key in asked.get(section, {})
         and values[key] != asked[section][key]
     ]
@@ -76,18 +81,22 @@ def settings_digest(config: Config, recipe: str) -> str:
         f"{section}.{key}": value
         for section, values in dataclasses.asdict(config).items()
         for key, value in values.items()
-        if not f"{section}.{key}".startswith(_MAY_CHANGE) and value != usual[section][key]
+        if _must_stay(f"{section}.{key}", recipe) and value != usual[section][key]
     }
     content = json.dumps([recipe, kept], sort_keys=True)
     return xxhash.xxh3_128_hexdigest(content.encode())
 
 
-def changed_since(folder: Path, config: Config) -> list[str] | None:
+def changed_since(folder: Path, config: Config, *, recipe: str = "") -> list[str] | None:
     """`changed_settings` since the last start of a run in `folder`; None if there was none."""
     path = folder / _FILE
     if path.exists():
         # What an older version wrote may not load; then it is no start of this run.
         with contextlib.suppress(ConfigError):
             saved = dataclasses.asdict(load_config(path))
-            return changed_settings(saved, dataclasses.asdict(config))
+            return changed_settings(saved, dataclasses.asdict(config), recipe=recipe)
     return None
+
+
+def _must_stay(name: str, recipe: str) -> bool:
+    return name in _MUST_STAY.get(recipe, ()) or not name.startswith(_MAY_CHANGE)

@@ -1,113 +1,118 @@
-"""Evaluate: greedy top-1, and of many samples the majority vote and pass@k.
+"""Evaluate: greedy top-1, and of many samples vote@k, rerank@k and pass@k.
 
 Top-1 is one greedy completion a problem, judged by the same program checker that rewards training.
-Vote@k takes the most frequent answer of k samples (paper section 4.3): a completion without an
-answer has no vote, answers within 0.01 are one, ties go to the answer seen first. pass@k is how
-likely k samples hold a right one. The samples are drawn here at the training temperature, or are
-those that the recipe `sample` left in a ledger; k is 1, 2, 4, ... up to their number.
+Of k samples, vote@k takes the most frequent answer (paper section 4.3): a completion without an
+answer has no vote, answers within 0.01 are one, ties go to the answer seen first. With a reranker
+(the recipe rerank) rerank@k takes the answer it trusts most, and weighted@k the answer whose
+samples have most probability of being right together. pass@k is how likely k samples hold a right
+one. The samples are drawn here at the training temperature, into a ledger of this run, or are those
+that the recipe `sample` left in another; k is 1, 2, 4, ... up to their number.
 
 All are means over all problems, with 95 % intervals by the bootstrap over problems: a prompt too
 long to ask counts as wrong, and so does a completion that could not be judged. Whether one method
-is better than another is for `rewards.statistics.paired_bootstrap` to say, on their outcomes.
+is better than another `reft-megatron compare` says, problem by problem.
 
-Leaves `completions.jsonl` (each problem with its completion, verdict and reward), `outcomes.json`
-(each figure's outcome of each problem) and `summary.json` in the run's folder. The test split is
-for this recipe; nothing is ever selected on it.
+The policy answers first; then it is gone, and the reranker takes its place. What can be wrong with
+either, or with a ledger, is said before. A run that is killed goes on with the samples it has.
+
+Leaves `completions.jsonl` (each problem with its greedy completion, verdict and reward),
+`outcomes.json` (each figure's outcome of each problem), `ballots.parquet` (each sample with its
+answer and score) and `summary.json` in the run's folder. The test split is for this recipe; nothing
+is ever selected on it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from reft_megatron.config import Config, EvaluateConfig, SampleConfig
-from reft_megatron.errors import DataError
+from reft_megatron.config import Config
+from reft_megatron.errors import ConfigError, DataError
 from reft_megatron.files import write_whole
+from reft_megatron.learner.statistics import area_under_curve, cross_entropy
 from reft_megatron.log.page import Table
-from reft_megatron.ops.sampling import Sampling
-from reft_megatron.policy import Policy
-from reft_megatron.recipes.ballots import Ballots, curves, sampled_ballots, stored_ballots
+from reft_megatron.recipes.ballots import (
+    Ballots,
+    Poll,
+    curves,
+    read_ballots,
+    stored_samples,
+    write_ballots,
+)
 from reft_megatron.recipes.collection import ledger_at
+from reft_megatron.recipes.greedy import Answer, greedy_answers
+from reft_megatron.recipes.reranker import (
+    check_length,
+    check_reranker,
+    open_reranker,
+    score_rollouts,
+)
+from reft_megatron.recipes.sample import check_ledger, fill_ledger, problems_of
 from reft_megatron.recipes.session import Session
 from reft_megatron.rewards.statistics import Estimate, Outcomes, bootstrap
 from reft_megatron.rollouts.ledger import Ledger
-from reft_megatron.types import Problem, Rollout
+from reft_megatron.types import Problem
 
-__all__ = ["problems_of", "run", "top1"]
+__all__ = ["run"]
+
+_BALLOTS = "ballots.parquet"
+_BLOCK = 8192
+"""Completions drawn before they are brought into the ledger and forgotten."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Evaluate the weights of `model.load` or `model.hf` on a split and return the summary."""
     with Session(config, "evaluate") as session:
-        settings = config.evaluate
-        problems = problems_of(session, settings)
-        ballots = _stored(session, problems) if settings.ledger else None
-        policy = session.build(total_steps=None)
-        session.start_untrained(policy)
-        greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
-        if ballots is None and settings.samples:
-            ballots = _sampled(session, policy, problems)
-        outcomes = {"top-1": _outcomes(greedy, problems)}
-        if ballots:
-            outcomes |= curves(ballots, exact=config.task.parity == "reference")
-        figures = bootstrap(outcomes)
-        summary: dict[str, Any] = {
-            "split": settings.split,
-            "num_problems": len(problems),
-            "top1": figures["top-1"].value,
-            "checkpoint": session.origin,
-        }
-        metrics = {f"eval/{settings.split}_accuracy": summary["top1"]}
-        if ballots:
-            summary["samples"] = samples = len(ballots[0])
-            summary["vote"] = metrics["eval/vote_accuracy"] = figures[f"vote@{samples}"].value
-        summary["figures"] = {name: dataclasses.asdict(f) for name, f in figures.items()}
+        problems = problems_of(session, config.evaluate)
+        asked = session.answerer.fitting(problems)
+        poll = _poll(session, problems, asked)
+        reranker = _reranker(session, poll, asked)
+        answers = _answers(session, problems, asked, poll=poll)
+        # A policy's modules know each other, so that they go when the collector comes: now.
+        gc.collect()
+        margins = None
+        if poll is not None and reranker is not None:
+            scorer = open_reranker(session, reranker)
+            margins = score_rollouts(session, scorer, poll.batches)
+        told = None
+        with session.mesh.world.together():
+            if session.mesh.main:
+                told = _tell(session, problems, answers, poll=poll, margins=margins, asked=asked)
+        summary, metrics, table = session.mesh.world.broadcast_object(told)
+        if reranker is not None:
+            summary["reranker"] = {"checkpoint": str(reranker), **summary["reranker"]}
         session.log.record(0, {**metrics, **session.log.timings()})
-        if session.mesh.main:
-            _write_completions(session.folder / "completions.jsonl", problems, greedy)
-            _write_outcomes(session.folder / "outcomes.json", problems, outcomes)
-        return session.finish(summary, tables=[_table(summary, figures)])
+        return session.finish(summary, tables=[table])
 
 
-def top1(session: Session, policy: Policy, problems: Sequence[Problem]) -> float:
-    """Share of `problems` whose greedy completion is right; every rank calls and learns it."""
-    greedy = _ask(session, policy, problems, samples=1, sampling=Sampling(greedy=True))
-    return float(_outcomes(greedy, problems).mean())
+def _poll(session: Session, problems: Sequence[Problem], asked: Sequence[Problem]) -> Poll | None:
+    """The samples that count, there already or to be drawn; None if there are to be none.
 
-
-def problems_of(session: Session, settings: EvaluateConfig | SampleConfig) -> Sequence[Problem]:
-    """The problems that a recipe which trains nothing is about; DataError if there are none."""
-    split, problems = settings.split, session.task.problems(settings.split)
-    if not problems:
-        raise DataError(
-            f"task {session.task.name} has no {split} problems to {session.recipe} on: raise "
-            f"task.{split}_size, or choose another {session.recipe}.split."
-        )
-    return problems[: settings.max_problems or None]
-
-
-def _stored(session: Session, problems: Sequence[Problem]) -> Ballots:
-    """Ballots of `evaluate.ledger`, read by one rank for all."""
-    config, world = session.config, session.mesh.world
-    asked = {problem.id for problem in session.answerer.fitting(problems)}
-    ballots: Ballots | None = None
+    Raises DataError for a ledger that lacks them, and ConfigError for one that is another run's.
+    """
+    settings, world = session.config.evaluate, session.mesh.world
+    if not (settings.ledger or settings.samples):
+        return None
+    ids = tuple(problem.id for problem in problems)
+    ledger, samples = ledger_at(session, settings.ledger), settings.samples
+    if not settings.ledger:
+        check_ledger(session)
+        return Poll(ledger=ledger, problems=ids, samples=samples)
     with world.together():
         if session.mesh.main:
-            ledger = ledger_at(session, config.evaluate.ledger)
             _check_weights(session, ledger)
-            ballots = stored_ballots(
-                ledger,
-                problems,
-                asked=asked,
-                samples=config.evaluate.samples,
-                max_missing=config.rewards.max_fault_fraction,
-            )
-    return world.broadcast_object(ballots)
+            samples = stored_samples(ledger, samples)
+            _read(session, Poll(ledger=ledger, problems=ids, samples=samples), asked)
+    samples = world.broadcast_object(samples)
+    return Poll(ledger=ledger, problems=ids, samples=samples)
 
 
 def _check_weights(session: Session, ledger: Ledger) -> None:
@@ -122,49 +127,134 @@ def _check_weights(session: Session, ledger: Ledger) -> None:
         )
 
 
-def _sampled(session: Session, policy: Policy, problems: Sequence[Problem]) -> Ballots:
-    """Ballots of completions drawn now."""
-    samples = session.config.evaluate.samples
-    sampling = session.answerer.sampling(session.config.run.seed)
-    rollouts = _ask(session, policy, problems, samples=samples, sampling=sampling)
-    return sampled_ballots(rollouts, problems, samples=samples)
+def _read(session: Session, poll: Poll, asked: Sequence[Problem]) -> Ballots:
+    return read_ballots(
+        poll,
+        asked={problem.id for problem in asked},
+        max_missing=session.config.rewards.max_fault_fraction,
+    )
 
 
-def _ask(
-    session: Session,
-    policy: Policy,
-    problems: Sequence[Problem],
-    *,
-    samples: int,
-    sampling: Sampling,
-) -> list[Rollout]:
-    """Judged completions of all problems, in order, on every rank."""
-    answerer = session.answerer
-    asked = answerer.fitting(problems)
-    with session.log.phase("evaluate", None, "tokens") as phase:
-        hearing = answerer.ask(
-            policy, asked, samples=samples, sampling=sampling, advance=phase.advance
+def _reranker(session: Session, poll: Poll | None, asked: Sequence[Problem]) -> Path | None:
+    """The checkpoint of the reranker, found fit for what it is to read; None without one.
+
+    Raises CheckpointError, ConfigError or DataError, as `check_reranker` and `check_length` do.
+    """
+    settings, world = session.config.evaluate, session.mesh.world
+    if not settings.reranker:
+        return None
+    if poll is None:
+        raise ConfigError(
+            "evaluate.reranker has nothing to choose among: set evaluate.ledger to a ledger of the "
+            "recipe sample, or evaluate.samples to the completions to draw of each problem."
         )
-        own = answerer.answers(hearing)
-    parts = session.mesh.world.gather_objects(own or [])
-    rollouts = [rollout for part in parts for rollout in part]
-    return sorted(rollouts, key=lambda r: (r.completion.problem_id, r.completion.sample))
+    # `latest` and `best` move on while their run does.
+    folder = Path(settings.reranker)
+    found = folder.parent / folder.readlink() if folder.is_symlink() else folder
+    found = world.broadcast_object(found)
+    architecture = check_reranker(session, found)
+    longest = None
+    with world.together():
+        if session.mesh.main:
+            longest = poll.longest() if settings.ledger else _longest(session, asked)
+    name, tokens = world.broadcast_object(longest)
+    check_length(session, architecture, tokens=tokens, problem=name)
+    return found
 
 
-def _outcomes(rollouts: Sequence[Rollout], problems: Sequence[Problem]) -> Outcomes:
-    """Whether each problem was answered right, of one rollout a problem at most, [N] bool."""
-    right = {rollout.completion.problem_id for rollout in rollouts if rollout.verdict.correct}
-    return np.array([problem.id in right for problem in problems])
+def _longest(session: Session, asked: Sequence[Problem]) -> tuple[str, int]:
+    """The problem with the longest prompt, and the tokens of that with the longest response."""
+    lengths = {p.id: len(session.tokenizer.encode(session.task.prompt_text(p))) for p in asked}
+    name = max(lengths, key=lengths.__getitem__)
+    return name, lengths[name] + session.config.generate.max_new_tokens
+
+
+def _answers(
+    session: Session,
+    problems: Sequence[Problem],
+    asked: Sequence[Problem],
+    *,
+    poll: Poll | None,
+) -> dict[str, Answer]:
+    """What the policy says greedily; what `poll` wants of it besides goes into the ledger."""
+    policy = session.build(total_steps=None)
+    session.start_untrained(policy)
+    answers = greedy_answers(session, policy, problems)
+    if poll is not None and not session.config.evaluate.ledger:
+        size = max(1, _BLOCK // poll.samples)
+        for _ in fill_ledger(session, policy, asked, samples=poll.samples, batch_size=size):
+            pass
+    return answers
+
+
+def _tell(
+    session: Session,
+    problems: Sequence[Problem],
+    answers: Mapping[str, Answer],
+    *,
+    poll: Poll | None,
+    margins: NDArray[np.float32] | None,
+    asked: Sequence[Problem],
+) -> tuple[dict[str, Any], dict[str, float], Table]:
+    """Count, and leave the files; returns summary, metrics, and the table of figures."""
+    folder, split = session.folder, session.config.evaluate.split
+    right = {name for name, answer in answers.items() if answer.verdict.correct}
+    outcomes: dict[str, Outcomes] = {"top-1": np.array([p.id in right for p in problems])}
+    summary: dict[str, Any] = {"split": split, "num_problems": len(problems)}
+    metrics: dict[str, float] = {}
+    # Of an earlier start, with other settings.
+    (folder / _BALLOTS).unlink(missing_ok=True)
+    if poll is not None:
+        ballots = _read(session, poll, asked)
+        spread = None if margins is None else ballots.spread(margins)
+        as_reference = session.task.parity == "reference"
+        outcomes |= curves(ballots, margins=spread, as_reference=as_reference)
+        summary |= {"samples": poll.samples, "missing": ballots.missing}
+        write_ballots(folder / _BALLOTS, poll, margins, kind=session.task.kind)
+        if margins is not None:
+            summary["reranker"] = judged = _judged(ballots, margins)
+            metrics |= {f"eval/rerank_{name}": n for name, n in judged.items() if n is not None}
+    figures = bootstrap(outcomes)
+    for name, figure in (("top1", "top-1"), *_headlines(poll, margins)):
+        summary[name] = figures[figure].value
+        metrics[f"eval/{split if name == 'top1' else name}_accuracy"] = summary[name]
+    summary["checkpoint"] = session.origin
+    summary["figures"] = {name: dataclasses.asdict(f) for name, f in figures.items()}
+    _write_completions(folder / "completions.jsonl", problems, answers)
+    _write_outcomes(folder / "outcomes.json", problems, outcomes)
+    return summary, metrics, _table(summary, figures)
+
+
+def _headlines(poll: Poll | None, margins: NDArray[np.float32] | None) -> list[tuple[str, str]]:
+    """Figures over all samples that are told by a name of their own."""
+    names = [] if poll is None else ["vote"] if margins is None else ["vote", "rerank", "weighted"]
+    return [(name, f"{name}@{poll.samples}") for name in names if poll is not None]
+
+
+def _judged(ballots: Ballots, margins: NDArray[np.float32]) -> dict[str, float | None]:
+    """How well the reranker tells the samples apart: AUC (None if all are alike) and log-loss."""
+    scores = torch.from_numpy(margins)
+    labels = torch.from_numpy(ballots.right.reshape(-1)[ballots.places])
+    mixed = 0 < int(labels.sum()) < len(labels)
+    return {
+        "auc": area_under_curve(scores=scores, labels=labels) if mixed else None,
+        "loss": cross_entropy(margins=scores, labels=labels),
+    }
 
 
 def _table(summary: Mapping[str, Any], figures: Mapping[str, Estimate]) -> Table:
     rows = [(name, f"{f.value:.1%}", f"{f.low:.1%} to {f.high:.1%}") for name, f in figures.items()]
+    note = "Top-1 is greedy, votes are over the first k samples, pass@k is estimated from all. "
+    if "reranker" in summary:
+        note += "Rerank@k takes the best-scored of the first k, weighted@k sums probabilities. "
+        auc, loss = summary["reranker"]["auc"], summary["reranker"]["loss"]
+        if auc is not None:
+            note += f"The reranker's AUC over the samples is {auc:.3f}, its log-loss {loss:.3f}. "
     return Table(
         title=f"Accuracy on {summary['num_problems']} {summary['split']} problems",
         header=("", "right", "95% interval"),
         rows=rows,
-        note="Top-1 is greedy, votes are over the first k samples, pass@k is estimated from all. "
-        "Intervals are those of drawing the problems anew.",
+        note=f"{note}Intervals are those of drawing the problems anew.",
     )
 
 
@@ -179,24 +269,23 @@ def _write_outcomes(
 
 
 def _write_completions(
-    path: Path, problems: Sequence[Problem], rollouts: Sequence[Rollout]
+    path: Path, problems: Sequence[Problem], answers: Mapping[str, Answer]
 ) -> None:
     """One JSON line a problem, in the order of the split."""
-    by_id = {rollout.completion.problem_id: rollout for rollout in rollouts}
     lines = []
     for problem in problems:
         row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
-        lines.append(json.dumps(row | _told(by_id.get(problem.id))) + "\n")
+        lines.append(json.dumps(row | _told(answers.get(problem.id))) + "\n")
     write_whole(path, "".join(lines))
 
 
-def _told(rollout: Rollout | None) -> dict[str, Any]:
+def _told(answer: Answer | None) -> dict[str, Any]:
     """What became of a problem; None if its prompt was too long, or the checker failed."""
-    if rollout is None:
+    if answer is None:
         text, verdict, detail, value, reward = "", "not asked or not judged", "", None, 0.0
     else:
-        text, verdict = rollout.text, rollout.verdict.reason.value
-        detail, value, reward = rollout.verdict.detail, rollout.verdict.value, rollout.reward
+        text, verdict, reward = answer.text, answer.verdict.reason.value, answer.reward
+        detail, value = answer.verdict.detail, answer.verdict.value
     return {
         "completion": text,
         "verdict": verdict,

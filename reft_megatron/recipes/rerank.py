@@ -52,7 +52,7 @@ def run(config: Config) -> dict[str, Any]:
     with Session(config, "rerank") as session:
         ledger = open_ledger(session, settings.ledger)
         with session.mesh.world.together():
-            chosen = labelled(ledger.batches, unique=settings.unique)
+            chosen = labelled(ledger.batches, unique=settings.unique, folder=session.folder)
         with chosen:
             train, dev = _split(chosen, dev_size=settings.dev_size)
             check_room(session, session.architecture, chosen)

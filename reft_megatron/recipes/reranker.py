@@ -1,8 +1,9 @@
 """What a trained reranker says of rollouts.
 
-Owns opening one beside a run's own policy, and its scores: every rank learns all of them, in the
-order asked for, whatever the layout. A score is a margin, how much higher the class right is than
-the class wrong; its logistic is the probability that the rollout is right.
+Owns opening one beside a run's own policy, what is refused of one before long work starts, and its
+scores: every rank learns all of them, in the order asked for, whatever the layout. A score is a
+margin, how much higher the class right is than the class wrong; its logistic is the probability
+that the rollout is right.
 """
 
 from __future__ import annotations
@@ -14,18 +15,66 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from reft_megatron.errors import DataError, TrainingError
+from reft_megatron.config import Config
+from reft_megatron.errors import CheckpointError, DataError, TrainingError
 from reft_megatron.policy import Policy, architecture_of
+from reft_megatron.policy.checkpoint import WEIGHTS
 from reft_megatron.policy.families import Architecture
+from reft_megatron.policy.meta import read_meta
+from reft_megatron.policy.plan import Case, available_memory, check_memory
+from reft_megatron.policy.torch_dist_reader import StoredWeights
 from reft_megatron.recipes.room import room_of
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.training_set import TrainingSet
 from reft_megatron.rollouts.views import Source, every
 
-__all__ = ["check_room", "margins", "open_reranker", "probabilities", "score_rollouts"]
+__all__ = [
+    "check_length",
+    "check_reranker",
+    "check_room",
+    "margins",
+    "open_reranker",
+    "probabilities",
+    "reference_scores",
+    "score_rollouts",
+]
 
 _WINDOW = 1024
 """Sequences whose outputs are held at once."""
+_HEAD = "rerank_head.weight"
+
+
+def check_reranker(session: Session, folder: Path) -> Architecture:
+    """The architecture of a reranker that the run can use; nothing is built or loaded.
+
+    Raises CheckpointError if it is of another tokenizer, or of a model without that head, and
+    ConfigError if the ranks have no memory for it (once the run's policy is gone).
+    """
+    world, config = session.mesh.world, _config(session, folder)
+    with world.together():
+        architecture = architecture_of(config.model)
+        seen, own = read_meta(folder).get("tokenizer"), session.tokenizer.fingerprint
+        if seen != own:
+            raise CheckpointError(
+                f"the reranker {folder} reads token ids of the tokenizer {seen}, and this run has "
+                f"{own}. Take a reranker trained on samples of this tokenizer."
+            )
+        if _HEAD not in StoredWeights(folder / WEIGHTS).tensors:
+            raise CheckpointError(
+                f"{folder} is no reranker: it lacks {_HEAD}. Take a checkpoint of the recipe "
+                "rerank."
+            )
+    # It generates nothing: its weights and a micro-batch are what counts.
+    narrow = dataclasses.replace(config.generate, slots=1)
+    case = Case(
+        architecture=architecture,
+        config=dataclasses.replace(config, generate=narrow),
+        recipe="evaluate",
+        world=world.size,
+        vocab=session.tokenizer.vocab_size,
+    )
+    check_memory(case, available_memory(session.mesh))
+    return architecture
 
 
 def open_reranker(session: Session, folder: str | Path) -> Policy:
@@ -33,15 +82,13 @@ def open_reranker(session: Session, folder: str | Path) -> Policy:
 
     Raises CheckpointError if it is of another tokenizer, or of a model without that head.
     """
-    model = dataclasses.replace(
-        session.config.model, preset="", hf="", load=str(folder), head="rerank"
-    )
+    config = _config(session, folder)
     reranker = Policy(
-        dataclasses.replace(session.config, model=model),
+        config,
         session.mesh,
         session.tokenizer,
         total_steps=None,
-        architecture=architecture_of(model),
+        architecture=architecture_of(config.model),
     )
     reranker.load(Path(folder), weights_only=True, with_head=True)
     return reranker
@@ -49,7 +96,7 @@ def open_reranker(session: Session, folder: str | Path) -> Policy:
 
 def score_rollouts(session: Session, reranker: Policy, source: Source) -> NDArray[np.float32]:
     """`margins` of every rollout, in the order of `source` (as `Ledger.batches`)."""
-    with every(source) as chosen:
+    with every(source, folder=session.folder) as chosen:
         return margins(session, reranker, chosen, indices=np.arange(len(chosen)))
 
 
@@ -84,15 +131,36 @@ def probabilities(margins: NDArray[np.float32]) -> NDArray[np.float64]:
     return 0.5 * (1 + np.tanh(0.5 * margins.astype(np.float64)))
 
 
+def reference_scores(margins: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The `probabilities` as the reference compares them, rounded to bf16, which makes ties.
+
+    train_reward_model.py:247-249. Its model is bf16 too, whose scores are rounded before.
+    """
+    return torch.from_numpy(probabilities(margins)).bfloat16().float().numpy()
+
+
 def check_room(session: Session, architecture: Architecture, chosen: TrainingSet) -> None:
-    """DataError unless the model and a micro-batch can take the longest sequence."""
-    room = room_of(architecture, session.config, trained=True)
-    if (chosen.lengths > room.tokens).any():
+    """`check_length` of the longest sequence."""
+    if len(chosen):
         longest = int(chosen.lengths.argmax())
+        check_length(
+            session,
+            architecture,
+            tokens=int(chosen.lengths[longest]),
+            problem=chosen.problem_id(longest),
+        )
+
+
+def check_length(
+    session: Session, architecture: Architecture, *, tokens: int, problem: str
+) -> None:
+    """DataError unless the model and a micro-batch can take a sequence of so many tokens."""
+    room = room_of(architecture, session.config, trained=True)
+    if tokens > room.tokens:
         raise DataError(
-            f"a rollout of problem {chosen.problem_id(longest)} has {chosen.lengths[longest]} "
-            f"tokens with its prompt, more than {room.limit}. Make more room, or sample shorter "
-            "completions (generate.max_new_tokens)."
+            f"a rollout of problem {problem} has {tokens} tokens with its prompt, more than "
+            f"{room.limit}. Make more room, or sample shorter completions "
+            "(generate.max_new_tokens)."
         )
 
 
@@ -121,3 +189,11 @@ def _margins(
     for place, margin in (pair for said in mesh.world.gather_objects(own) for pair in said):
         found[place] = margin
     return found
+
+
+def _config(session: Session, folder: str | Path) -> Config:
+    """The settings of the run with the reranker as its model."""
+    model = dataclasses.replace(
+        session.config.model, preset="", hf="", load=str(folder), head="rerank"
+    )
+    return dataclasses.replace(session.config, model=model)

@@ -19,98 +19,133 @@ refused rather than replaced: samples are dear.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reft_megatron.config import Config
-from reft_megatron.errors import ConfigError
+from reft_megatron.config import Config, EvaluateConfig, SampleConfig
+from reft_megatron.errors import ConfigError, DataError
 from reft_megatron.policy import Policy
 from reft_megatron.recipes.collection import Collection, began, ledger_at
 from reft_megatron.recipes.continuation import changed_since
-from reft_megatron.recipes.evaluate import problems_of
 from reft_megatron.recipes.ppo_metrics import rollout_metrics
 from reft_megatron.recipes.selection import due
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.types import Problem
 
-__all__ = ["run"]
+__all__ = ["Block", "check_ledger", "fill_ledger", "problems_of", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One block of problems, once the ledger has it."""
+
+    number: int
+    """Its iteration, from 1."""
+    total: int
+    """How many blocks there are."""
+    rollouts: int
+    """Completions kept."""
+    right: int
+    """The right ones of them."""
+    metrics: dict[str, float]
+    """What is logged of them."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Fill the ledger with completions of `model.load` or `model.hf` and return the summary."""
     with Session(config, "sample") as session:
         settings = config.sample
+        samples = settings.samples_per_problem
         problems = problems_of(session, settings)
         asked = session.answerer.fitting(problems)
-        starts = range(0, len(asked), settings.batch_size)
-        blocks = [asked[start : start + settings.batch_size] for start in starts]
-        _check_ledger(session)
+        check_ledger(session)
         policy = session.build(total_steps=None)
         session.start_untrained(policy)
-        collection = Collection(session, first=1, last=len(blocks))
         kept = right = 0
-        for number, block in enumerate(blocks, start=1):
-            count, correct = _fill(session, policy, collection, block=block, number=number)
-            kept, right = kept + count, right + correct
-            if due(number, config.log.table_every, len(blocks)):
-                session.log.table(number, total=len(blocks))
-        wanted = len(asked) * settings.samples_per_problem
+        blocks = fill_ledger(
+            session, policy, asked, samples=samples, batch_size=settings.batch_size
+        )
+        for block in blocks:
+            kept, right = kept + block.rollouts, right + block.right
+            session.log.record(block.number, {**block.metrics, **session.log.timings()})
+            if due(block.number, config.log.table_every, block.total):
+                session.log.table(block.number, total=block.total)
         return session.finish(
             {
                 "split": settings.split,
                 "num_problems": len(problems),
                 "left_out": len(problems) - len(asked),
-                "samples": settings.samples_per_problem,
+                "samples": samples,
                 "rollouts": kept,
-                "faults": wanted - kept,
+                "faults": len(asked) * samples - kept,
                 "accuracy": right / kept,
                 "checkpoint": session.origin,
             }
         )
 
 
-def _fill(
+def problems_of(session: Session, settings: EvaluateConfig | SampleConfig) -> Sequence[Problem]:
+    """The problems that a recipe which trains nothing is about; DataError if there are none."""
+    split, problems = settings.split, session.task.problems(settings.split)
+    if not problems:
+        raise DataError(
+            f"task {session.task.name} has no {split} problems to {session.recipe} on: raise "
+            f"task.{split}_size, or choose another {session.recipe}.split."
+        )
+    return problems[: settings.max_problems or None]
+
+
+def fill_ledger(
     session: Session,
     policy: Policy,
-    collection: Collection,
+    asked: Sequence[Problem],
     *,
-    block: Sequence[Problem],
-    number: int,
-) -> tuple[int, int]:
-    """Bring one block into the ledger, unless it is there; (rollouts, right ones) of it."""
-    config = session.config
-    samples = config.sample.samples_per_problem
-    rollouts = collection.collect(
-        policy,
-        block,
-        samples=samples,
-        sampling=session.answerer.sampling(config.run.seed),
-        iteration=number,
-    )
-    buffer = RolloutBuffer(session.mesh, pad_id=session.tokenizer.pad_id)
-    buffer.fill(rollouts)
-    count = buffer.num_sequences
-    metrics = rollout_metrics(buffer.rollouts, asked=len(block) * samples)
-    right = sum(rollout.verdict.correct for rollout in buffer.rollouts)
-    # Nothing is trained, so any micro-batch will do.
-    buffer.distribute(max_tokens=buffer.num_tokens)
-    collection.keep(buffer, number)
-    session.log.record(number, {**metrics, **session.log.timings()})
-    return count, right
+    samples: int,
+    batch_size: int,
+) -> Iterator[Block]:
+    """Bring `samples` completions of each problem into the run's ledger, block by block.
+
+    A block that is there already is read. Every rank takes all blocks.
+    """
+    starts = range(0, len(asked), batch_size)
+    collection = Collection(session, first=1, last=len(starts))
+    for number, start in enumerate(starts, start=1):
+        block = asked[start : start + batch_size]
+        rollouts = collection.collect(
+            policy,
+            block,
+            samples=samples,
+            sampling=session.answerer.sampling(session.config.run.seed),
+            iteration=number,
+        )
+        buffer = RolloutBuffer(session.mesh, pad_id=session.tokenizer.pad_id)
+        buffer.fill(rollouts)
+        filled = Block(
+            number=number,
+            total=len(starts),
+            rollouts=buffer.num_sequences,
+            right=sum(rollout.verdict.correct for rollout in buffer.rollouts),
+            metrics=rollout_metrics(buffer.rollouts, asked=len(block) * samples),
+        )
+        # Nothing is trained, so any micro-batch will do.
+        buffer.distribute(max_tokens=buffer.num_tokens)
+        collection.keep(buffer, number)
+        yield filled
 
 
-def _check_ledger(session: Session) -> None:
+def check_ledger(session: Session) -> None:
     """ConfigError, on every rank, unless what is in the ledger is an earlier part of this run."""
     config = session.config
     if config.rollouts.replay:
-        raise ConfigError("sample asks a policy: it has no use for rollouts.replay.")
+        raise ConfigError(f"{session.recipe} asks a policy: it has no use for rollouts.replay.")
     with session.mesh.world.together():
         ledger = ledger_at(session)
         held = ledger.iterations() if session.mesh.main else []
         if not held:
             return
-        changed = changed_since(session.folder, config)
+        changed = changed_since(session.folder, config, recipe=session.recipe)
         if changed is None or not (changed or began(session, ledger)):
             why = "another run began it"
         elif changed:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from reft_megatron.policy import Policy
-from reft_megatron.recipes.evaluate import top1
+from reft_megatron.recipes.greedy import top1
 from reft_megatron.recipes.session import Session
 
 __all__ = ["Evaluate", "close_unit", "dev_accuracy", "due"]

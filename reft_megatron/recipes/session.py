@@ -354,7 +354,7 @@ class Session:
     def _started_alike(self) -> bool:
         """True if the folder holds a start of this run that was interrupted before it saved."""
         alike = self.mesh.main and self.config.run.resume
-        alike = alike and changed_since(self.folder, self.config) == []
+        alike = alike and changed_since(self.folder, self.config, recipe=self.recipe) == []
         return self.mesh.world.broadcast_object(alike)
 
     def _load_weights(self, policy: Policy) -> None:

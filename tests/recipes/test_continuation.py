@@ -31,6 +31,18 @@ def test_what_a_run_may_change_on_its_way() -> None:
     assert changed == ["run.seed: 0 -> 3"], "an older run lacks newer settings"
 
 
+def test_an_evaluation_is_of_its_split_and_samples() -> None:
+    """To other recipes they are nothing; who looks at the samples may change."""
+    saved = dataclasses.asdict(load_config(None))
+    other = ["evaluate.split=dev", "evaluate.samples=3", "evaluate.reranker=x"]
+    asked = dataclasses.asdict(load_config(None, other))
+    assert changed_settings(saved, asked) == []
+    assert changed_settings(saved, asked, recipe="evaluate") == [
+        "evaluate.split: 'test' -> 'dev'",
+        "evaluate.samples: 0 -> 3",
+    ]
+
+
 def test_what_changed_since_the_last_start(tmp_path: Path) -> None:
     config = load_config(None, ["run.seed=3"])
     assert changed_since(tmp_path, config) is None

@@ -1,17 +1,24 @@
-"""Evaluation: a whole run of it; its votes against slow references: test_ballots."""
+"""Evaluation: a whole run of it; its figures against slow references: test_ballots."""
 
 from __future__ import annotations
 
 import json
+import math
+import shutil
+import signal
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.huggingface import to_huggingface
+from reft_megatron.rollouts.ledger import Ledger
 from tests.launch import Launcher, Run
+from tests.recipes.scored_ledger import rollouts_of, write_ledger
 
 UNASKED = "not asked or not judged"
 METRICS = {"dev_accuracy": "top1", "vote_accuracy": "vote"}
@@ -62,6 +69,165 @@ def test_every_figure_is_told_with_its_interval_and_its_outcomes(checked: Run) -
 def completions(run: Run) -> list[dict[str, Any]]:
     lines = (run.folder / "completions.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def reranker(launch: Launcher, warm: Run) -> str:
+    """A reranker that has taken a few steps from the policy."""
+    ledger = write_ledger(launch.folder / "evaluated-scored", launch, rollouts_of(launch))
+    settings = ("model.head=rerank", "rerank.epochs=1", "rerank.batch_size=48", "rerank.dev_size=8")
+    best = warm.folder / "checkpoints" / "best"
+    given = (*settings, f"model.load={best}", f"rerank.ledger={ledger}")
+    return str(launch(1, "rerank", "evaluated-by", *given).folder / "checkpoints" / "best")
+
+
+@pytest.fixture(scope="module")
+def judged(launch: Launcher, warm: Run, reranker: str) -> Run:
+    """Samples drawn and reranked at one rank."""
+    best = warm.folder / "checkpoints" / "best"
+    given = (f"model.load={best}", f"evaluate.reranker={reranker}")
+    return launch(1, "evaluate", "judged", *given, "evaluate.split=dev", "evaluate.samples=5")
+
+
+def ballots(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the file of ballots, by problem, as pyarrow reads them."""
+    found = defaultdict(list)
+    for row in pq.read_table(run.folder / "ballots.parquet").to_pylist():
+        found[row["problem_id"]].append(row)
+    return dict(found)
+
+
+@pytest.mark.megatron
+def test_anybody_can_count_again(judged: Run) -> None:
+    """Votes, choices and the reranker's figures, from the file of ballots and the definitions."""
+    outcomes = json.loads((judged.folder / "outcomes.json").read_text())
+    found = ballots(judged)
+    assert list(found) == outcomes["problems"]
+    rows = [row for of_one in found.values() for row in of_one]
+    assert [row["sample"] for row in rows] == [0, 1, 2, 3, 4] * 8
+    assert all(row["right"] == (row["reason"] == "correct") for row in rows)
+    assert len({row["score"] for row in rows}) > 8, "the story needs scores that differ"
+    for k in (1, 2, 4, 5):
+        for number, of_one in enumerate(found.values()):
+            votes = [row for row in of_one[:k] if row["value"] is not None]
+            sums: dict[str, dict[float, float]] = {"vote": {}, "weighted": {}}
+            for row in votes:  # answers here are whole numbers, so that equal is within 0.01
+                chance = 1 / (1 + math.exp(-row["score"]))
+                for what, weight in (("vote", 1), ("weighted", chance)):
+                    sums[what][row["value"]] = sums[what].get(row["value"], 0) + weight
+            right = {row["value"] for row in votes if row["right"]}
+            for what, counts in sums.items():
+                best = max(counts, key=counts.__getitem__, default=None)
+                assert outcomes[f"{what}@{k}"][number] == (best in right)
+            top = max(votes, key=lambda row: row["score"], default={"right": False})
+            assert outcomes[f"rerank@{k}"][number] == top["right"]
+    sure = {flag: [row["score"] for row in rows if row["right"] is flag] for flag in (True, False)}
+    pairs = [(a > b) + (a == b) / 2 for a in sure[True] for b in sure[False]]
+    losses = [math.log1p(math.exp(-s)) for s in sure[True]]
+    losses += [math.log1p(math.exp(s)) for s in sure[False]]
+    told = judged.summary["reranker"]
+    assert told["auc"] == pytest.approx(np.mean(pairs))
+    assert told["loss"] == pytest.approx(np.mean(losses))
+    assert judged.metrics[-1]["eval/rerank_auc"] == told["auc"]
+    assert judged.metrics[-1]["eval/weighted_accuracy"] == judged.summary["weighted"]
+    figures = judged.summary["figures"]
+    assert figures["rerank@5"]["value"] == judged.summary["rerank"]
+    assert (
+        figures["weighted@5"]["low"] <= judged.summary["weighted"] <= figures["weighted@5"]["high"]
+    )
+    assert (judged.summary["samples"], judged.summary["missing"]) == (5, 0)
+    assert f"AUC over the samples is {told['auc']:.3f}" in " ".join(judged.out[0].split())
+
+
+@pytest.mark.megatron
+def test_a_ledger_is_reranked_as_new_samples_are_at_any_layout(
+    launch: Launcher, warm: Run, judged: Run, reranker: str
+) -> None:
+    best = warm.folder / "checkpoints" / "best"
+    stored = f"evaluate.ledger={judged.folder / 'ledger'}"
+    given = (f"model.load={best}", f"evaluate.reranker={reranker}", "evaluate.split=dev", stored)
+    run = launch(2, "evaluate", "judged-stored", *given, "optimizer.micro_batch_tokens=200")
+    assert run.content("outcomes.json") == judged.content("outcomes.json")
+    assert not (run.folder / "ledger").exists(), "nothing was drawn"
+    for name, rows in ballots(judged).items():
+        found = ballots(run)[name]
+        assert [{**row, "score": 0} for row in found] == [{**row, "score": 0} for row in rows]
+        scores = [[row["score"] for row in of_one] for of_one in (found, rows)]
+        np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
+    # The first two samples of each, and no reranker: an earlier file of ballots is replaced.
+    again = launch(
+        1, "evaluate", "judged-stored", *given, "evaluate.samples=2", "evaluate.reranker="
+    )
+    assert {row["score"] for rows in ballots(again).values() for row in rows} == {None}
+    assert {len(rows) for rows in ballots(again).values()} == {2}
+    assert "reranker" not in again.summary
+    assert "rerank@2" not in again.summary["figures"]
+    launch(1, "evaluate", "judged-stored", f"model.load={best}", "evaluate.split=dev")
+    assert not (run.folder / "ballots.parquet").exists()
+
+
+@pytest.mark.megatron
+def test_a_killed_evaluation_goes_on_with_its_samples(
+    launch: Launcher, warm: Run, judged: Run, reranker: str
+) -> None:
+    best = warm.folder / "checkpoints" / "best"
+    given = (f"model.load={best}", f"evaluate.reranker={reranker}", "evaluate.split=train")
+    asked = (*given, "evaluate.samples=16")
+    whole = launch(1, "evaluate", "judged-whole", *asked)
+    run = launch.start(1, "evaluate", "judged-killed", *asked)
+    run.signal(signal.SIGKILL, once=lambda: list(run.folder.glob("journal/1-*/part-*.arrow")))
+    assert run.complaint == "rank 0 ended with status 9"
+    assert Ledger(run.folder / "ledger").iterations() == []
+    resumed = launch(1, "evaluate", "judged-killed", *asked)
+    assert "iteration 1 goes on with" in resumed.out[0]
+    files = ("outcomes.json", "completions.jsonl", "ballots.parquet", "metrics.jsonl")
+    for name in files:
+        assert resumed.content(name) == whole.content(name), name
+    assert resumed.summary == whole.summary
+    # Other samples are another run's; another reranker may look at the same ones.
+    message = launch.refused(1, "evaluate", "judged-killed", *given, "evaluate.samples=17")
+    assert (
+        "for it has other settings: evaluate.samples: 16 -> 17. Choose another run.name" in message
+    )
+    again = launch(1, "evaluate", "judged-killed", *asked, "evaluate.reranker=")
+    assert "iteration 1: its rollouts are in the ledger already" in again.out[0]
+    assert again.summary["vote"] == whole.summary["vote"]
+
+
+@pytest.mark.megatron
+def test_a_reranker_that_cannot_be_used_is_refused_before_anything_is_asked(
+    launch: Launcher, warm: Run, reranker: str, tmp_path: Path
+) -> None:
+    best = warm.folder / "checkpoints" / "best"
+    shutil.copytree(Path(reranker).resolve(), tmp_path / "foreign")
+    meta = tmp_path / "foreign" / "meta.json"
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "tokenizer": "0123"}))
+    own, samples = launch.tokenizer().fingerprint, "evaluate.samples=2"
+    cases = {
+        (f"evaluate.reranker={tmp_path / 'foreign'}", samples): (
+            f"CheckpointError: the reranker {tmp_path / 'foreign'} reads token ids of the "
+            f"tokenizer 0123, and this run has {own}. Take a reranker trained on samples of this "
+            "tokenizer."
+        ),
+        (f"evaluate.reranker={best}", samples): (
+            f"CheckpointError: {best.resolve()} is no reranker: it lacks rerank_head.weight. Take "
+            "a checkpoint of the recipe rerank."
+        ),
+        (f"evaluate.reranker={reranker}",): (
+            "ConfigError: evaluate.reranker has nothing to choose among: set evaluate.ledger to a "
+            "ledger of the recipe sample, or evaluate.samples to the completions to draw of each "
+            "problem."
+        ),
+        (f"evaluate.reranker={reranker}", samples, "optimizer.micro_batch_tokens=30"): (
+            "DataError: a rollout of problem svamp_"
+        ),
+    }
+    for number, (given, wanted) in enumerate(cases.items()):
+        load = (f"model.load={best}", "evaluate.split=dev")
+        name = f"no-judge-{number}"
+        message = launch.refused(1, "evaluate", name, *load, *given)
+        assert message.startswith(f"reft-megatron: {wanted}"), message
+        assert not list((launch.folder / name).iterdir()), "nothing was begun"
 
 
 @pytest.mark.megatron

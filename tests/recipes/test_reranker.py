@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from reft_megatron.config import load_config
 from reft_megatron.errors import CheckpointError, DataError, TrainingError
+from reft_megatron.mesh import Axis
 from reft_megatron.policy import Policy
+from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.collection import ledger_at
-from reft_megatron.recipes.reranker import open_reranker, probabilities, score_rollouts
+from reft_megatron.recipes.reranker import (
+    open_reranker,
+    probabilities,
+    reference_scores,
+    score_rollouts,
+)
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.batch import lay_out
+from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Rollout
-from tests.launch import Launcher
+from tests.launch import QUAD, Launcher
 from tests.ranks import Ranks
 from tests.recipes.scored_ledger import rollouts_of, write_ledger
 
 LAYOUTS = {
     "alone": (1, ()),
     "two data ranks": (2, ("optimizer.micro_batch_tokens=400",)),
+    "tensor": (2, ("parallel.tensor=2", "parallel.sequence=true")),
     "pipeline": (2, ("parallel.pipeline=2", "optimizer.packing=false")),
+    "tensor and pipeline": (4, QUAD),
 }
 ONE_STEP = ("model.head=rerank", "rerank.epochs=1", "rerank.batch_size=192", "rerank.dev_size=8")
 
@@ -34,6 +46,16 @@ def test_the_probability_is_the_softmax_of_two_classes() -> None:
     wanted = scores.double().softmax(dim=1)[:, 1].numpy()
     found = probabilities((scores[:, 1] - scores[:, 0]).numpy())
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-16)
+
+
+def test_the_references_scores_are_bf16_and_tie() -> None:
+    """Between 1/2 and 1 bf16 has steps of 1/256: what is surer than 511/512 is sure."""
+    margins = np.array([-30.0, 0.0, 1.0, 6.0, 6.5, 30.0], np.float32)
+    found = reference_scores(margins)
+    wanted = torch.stack([torch.zeros(6), torch.from_numpy(margins)], 1).softmax(1)[:, 1]
+    assert found.tolist() == wanted.bfloat16().float().tolist()
+    assert found.dtype == np.float32
+    assert found[3] < found[4] == found[5] == 1
 
 
 def play_scores(arguments: tuple[str, ...], reranker: str, ledger: str) -> Any:
@@ -116,3 +138,23 @@ def test_every_layout_scores_alike(
             "the reranker's scores of 240 of 240 rollouts are not finite, first one of problem "
         )
     assert np.ptp(alone) > 0.01, "the story needs scores that differ"
+
+
+@pytest.mark.megatron
+def test_transformers_gives_the_same_scores(
+    ranks: Ranks, scene: tuple[tuple[str, ...], str, str], tmp_path: Path
+) -> None:
+    """Of the folder exported from the trained reranker, on every rollout of the ledger."""
+    arguments, reranker, ledger = scene
+    ((scores, _, _),) = ranks(1, play_scores, arguments, reranker, ledger)
+    to_huggingface(Path(reranker), tmp_path / "hf", world=Axis())
+    auto = transformers.AutoModelForSequenceClassification
+    model, told = auto.from_pretrained(tmp_path / "hf", output_loading_info=True)
+    assert not any(told.values()), told
+    source, wanted = Ledger(ledger), []
+    for rollout in (r for n in source.iterations() for r in source.read(n)):
+        tokens = [*rollout.completion.prompt_ids, *rollout.completion.token_ids]
+        with torch.no_grad():
+            logits = model.eval()(input_ids=torch.tensor([tokens])).logits
+        wanted.append((logits[0, 1] - logits[0, 0]).item())
+    np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-5)

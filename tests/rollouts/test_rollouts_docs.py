@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reft_megatron.recipes.ballots import ballots_schema
 from reft_megatron.rollouts.ledger import Ledger, Origin
 from reft_megatron.rollouts.schema import LEDGER, SCORES, to_table
 from reft_megatron.types import Reason, Verdict
@@ -59,10 +60,17 @@ def test_a_block_runs(run: Path, capsys: pytest.CaptureFixture[str], word: str):
     assert TOLD[word] in capsys.readouterr().out
 
 
+def columns(page: str) -> list[str]:
+    """Names in the first column of the tables of a page, in order."""
+    told = re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
+    return [name for row in told for name in re.findall(r"`(\w+)`", row)]
+
+
 def test_every_column_is_explained():
-    told = re.findall(r"^\| (`[^|]+) \|", PAGE, re.MULTILINE)
-    assert [name for row in told for name in re.findall(r"`(\w+)`", row)] == [
+    rollouts, ballots = PAGE.split("## The ballots of an evaluation")
+    assert columns(rollouts) == [
         *("problem_id", "sample", "policy_version", "seed", "prompt_ids", "token_ids", "logprobs"),
         *("finished", "text", "reason", "detail", "value", "letter", "reward", *SCORES),
     ]
-    assert set(LEDGER.names) == {n for row in told for n in re.findall(r"`(\w+)`", row)}
+    assert set(LEDGER.names) == set(columns(rollouts))
+    assert columns(ballots) == ballots_schema("number").names
