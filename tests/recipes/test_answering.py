@@ -190,10 +190,11 @@ def test_too_many_faults_stop_the_run(
     answerer = opened(f"rewards.max_fault_fraction={limit}", "rewards.timeout_s=60")
     with killing_workers(), pytest.raises(TrainingError) as caught:
         judge(answerer, *programs)
+    hanging = answerer._task.train[programs.index(HANGS)].id
     assert str(caught.value) == (
         f"1 of {len(programs)} completions could not be judged, more than "
-        f"rewards.max_fault_fraction={limit}. The workers that run programs are broken: look at "
-        "the machine's process and memory limits."
+        f"rewards.max_fault_fraction={limit}; the last one: {hanging}: the worker died. The workers "
+        "that run programs are broken: look at the machine's process and memory limits."
     )
 
 

@@ -62,8 +62,19 @@ def judged(judge: RewardFile, *completions: str) -> list[Verdict]:
     return judge.check([(problem(n), text) for n, text in enumerate(completions)])
 
 
+@pytest.fixture(autouse=True)
+def _others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests of this process may have left processes, such as a world of ranks."""
+    others = set(psutil.Process().children(recursive=True))
+    monkeypatch.setattr(f"{__name__}.OTHERS", others)
+
+
+OTHERS: set[psutil.Process] = set()
+
+
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """Processes below this one that the test has started."""
+    return [p for p in psutil.Process().children(recursive=True) if p not in OTHERS]
 
 
 def test_verdicts_come_in_the_order_of_completions(
