@@ -193,8 +193,8 @@ def test_too_many_faults_stop_the_run(
     hanging = answerer._task.train[programs.index(HANGS)].id
     assert str(caught.value) == (
         f"1 of {len(programs)} completions could not be judged, more than "
-        f"rewards.max_fault_fraction={limit}; the last one: {hanging}: the worker died. The workers "
-        "that run programs are broken: look at the machine's process and memory limits."
+        f"rewards.max_fault_fraction={limit}; the last one: {hanging}: the worker died. The "
+        "workers that run programs are broken: look at the machine's process and memory limits."
     )
 
 
