@@ -23,7 +23,7 @@ quickstart: setup ## set up, then run the main job: base, warm-up, SFT, ReFT, re
 	PATH="$(BIN):$$PATH" bash examples/quickstart.sh
 
 test: setup ## set up, then run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check style
 	$(BIN)/ruff check

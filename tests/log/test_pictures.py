@@ -9,6 +9,8 @@ from reft_megatron.log.pictures import PICTURES
 
 # No curve of their own: numbers that only grow, the line over the areas, a number of one moment.
 WITHOUT_CURVE = {"train/epoch", "time/iteration", "eval/train_accuracy"}
+WITHOUT_CURVE |= {"eval/rerank_accuracy", "eval/weighted_accuracy"}
+WITHOUT_CURVE |= {"eval/rerank_auc", "eval/rerank_loss"}
 
 
 def drawn() -> list[str]:

@@ -130,7 +130,8 @@ def test_every_metric_of_the_glossary_is_recorded(launch: Launcher, warm: Run, r
         for text in run.content("*.jsonl").values():
             recorded |= {name for line in text.splitlines() for name in json.loads(line)}
     # The task of these runs has no test file; other recipes' are recorded in their tests.
-    reranker = {"eval/dev_auc", "eval/dev_loss"}
+    reranker = {"eval/dev_auc", "eval/dev_loss", "eval/rerank_auc", "eval/rerank_loss"}
+    reranker |= {"eval/rerank_accuracy", "eval/weighted_accuracy"}
     taught = {"train/sampled_loss", "train/gold_loss", "learnt/sampled", "learnt/unsolved"}
     assert set(GLOSSARY) - recorded == {"eval/test_accuracy", *reranker, *taught}
 
