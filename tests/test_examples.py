@@ -167,6 +167,20 @@ def test_a_pipelines_stages_fit_their_world_and_share_problems_and_limits(path: 
     assert {config.task for config in configs.values()} == {tests[0].task}
 
 
+@pytest.mark.parametrize("path", PIPELINES, ids=names(PIPELINES))
+def test_a_pipelines_stages_all_lead_to_its_table(path: Path) -> None:
+    """What no row starts from would be trained for nothing."""
+    pipeline = read_pipeline(path)
+    used = {name for row in pipeline.rows for name in pipeline.sources(row.stage)}
+    assert used == set(pipeline.stages)
+
+
+@pytest.mark.parametrize("path", PIPELINES, ids=names(PIPELINES))
+def test_a_table_compares_with_one_version_of_the_paper(path: Path) -> None:
+    rows = read_pipeline(path).rows
+    assert len({row.paper.partition("/")[0] for row in rows if row.paper}) <= 1
+
+
 @pytest.mark.parametrize("path", SHELL, ids=names(SHELL))
 def test_a_script_is_valid_shell(path: Path) -> None:
     done = start("bash", "-n", str(path))
