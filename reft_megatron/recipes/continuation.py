@@ -16,6 +16,7 @@ from typing import Any
 import xxhash
 
 from reft_megatron.config import Config, load_config, to_yaml
+from reft_megatron.config.manner import MANNER
 from reft_megatron.errors import ConfigError
 from reft_megatron.files import write_whole
 
@@ -25,12 +26,9 @@ _FILE = "config.yaml"
 _FIRST_LINE = "# reft-megatron {recipe} --config {file}\n"
 
 _MAY_CHANGE = (
-    *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
-    *("run.max_skipped_steps", "rewards.workers", "sft.stop_after_epoch"),
-    *("generate.slots", "generate.prefill_tokens", "generate.unwatched_steps"),
-    *("rollouts.record", "rollouts.mismatch_", "model.reference_waits"),
-    *("pretrain.steps", "ppo.iterations", "online_sl.iterations"),
-    *("log.", "checkpoint.", "evaluate."),
+    *MANNER,
+    *("run.max_skipped_steps", "sft.stop_after_epoch"),
+    *("pretrain.steps", "ppo.iterations", "online_sl.iterations", "evaluate."),
 )
 """Settings that a run may go on with changed: how it runs, on what layout, and how long. (A longer
 run has a longer schedule: where `optimizer.schedule` decays, the learning rate follows the new one

@@ -19,6 +19,8 @@ def test_what_a_run_may_change_on_its_way() -> None:
     saved = dataclasses.asdict(load_config(None))
     free = ["run.threads=3", "log.table_every=9", "ppo.iterations=5000", "rewards.workers=9"]
     free += ["parallel.tensor=2", "parallel.distributed_optimizer=false"]
+    free += ["rewards.threads=3", "rewards.isolation=process", "model.recompute=full"]
+    free += ["rewards.audit=built", "rewards.max_false_positive_rate=0.5"]
     assert changed_settings(saved, dataclasses.asdict(load_config(None, free))) == []
     fixed = ["optimizer.lr=0.5", "run.seed=3", "generate.temperature=0.7", *free]
     assert changed_settings(saved, dataclasses.asdict(load_config(None, fixed))) == [

@@ -19,18 +19,15 @@ from typing import Any
 from reft_megatron import __version__
 from reft_megatron.commands.reproduce.pipeline import Pipeline, Stage, flat, path_settings
 from reft_megatron.config import Config
+from reft_megatron.config.manner import MANNER
+from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import DataError
 from reft_megatron.files import checksum, write_whole
 
 __all__ = ["Identity", "Record", "counted", "identity_of", "read_record", "write_record"]
 
-_HOW = (
-    *("run.dir", "run.name", "run.resume", "run.threads", "run.collective_timeout_s", "parallel."),
-    *("generate.slots", "generate.prefill_tokens", "generate.unwatched_steps", "model.recompute"),
-    *("model.reference_waits", "rewards.threads", "rewards.workers", "rewards.isolation"),
-    *("rollouts.record", "rollouts.mismatch_", "checkpoint.", "log."),
-)
-"""Settings that say how a run is done, not what comes out (up to rounding)."""
+_SHARED = "ppo.truncated_reward"
+"""What judges completions reads it, whatever the recipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +57,7 @@ class Identity:
         """
         if self.made_by != present.made_by:
             return [f"{self.made_by} -> {present.made_by}"]
-        default = flat(Config())
+        default = counted(flat(Config()), self.made_by)
         told = []
         for key in sorted({*self.settings, *present.settings} & {*default, "seed"}):
             then = self.settings.get(key, default.get(key))
@@ -112,19 +109,27 @@ def identity_of(
     values = flat(pipeline.config(stage, seed))
     files = {}
     for key in path_settings():
-        if values[key] and key not in inputs and not key.startswith(_HOW):
+        if values[key] and key not in inputs and _counts(key, stage.recipe):
             if not Path(values[key]).exists():
                 raise DataError(
                     f"stage {stage.name}: {key} names {values[key]}, which is not there."
                 )
             files[key] = _content(Path(values[key]))
-    return Identity(made_by=stage.recipe, settings=counted(values), inputs=inputs, files=files)
+    settings = counted(values, stage.recipe)
+    return Identity(made_by=stage.recipe, settings=settings, inputs=inputs, files=files)
 
 
-def counted(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of flat settings those that count and name no file."""
+def counted(values: Mapping[str, Any], recipe: str) -> dict[str, Any]:
+    """Of flat settings those that count for a recipe and name no file."""
     paths = set(path_settings())
-    return {k: v for k, v in values.items() if k not in paths and not k.startswith(_HOW)}
+    return {k: v for k, v in values.items() if k not in paths and _counts(k, recipe)}
+
+
+def _counts(key: str, recipe: str) -> bool:
+    """Whether what a recipe makes depends on a setting."""
+    section = key.partition(".")[0]
+    of_another = section in RECIPES and section != recipe and key != _SHARED
+    return not of_another and not key.startswith(MANNER)
 
 
 def read_record(folder: Path) -> Record | None:

@@ -142,7 +142,7 @@ def _adopted(pipeline: Pipeline, stage: Stage, seed: int, *, identity: Identity)
         return None
     begun = Identity(
         made_by=stage.recipe,
-        settings=counted(values),
+        settings=counted(values, stage.recipe),
         inputs=identity.inputs,
         files=identity.files,
     )

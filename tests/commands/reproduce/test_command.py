@@ -126,7 +126,10 @@ def test_other_settings_are_refused_and_redo_makes_it_again(ask, tmp_path: Path,
     assert ask() == 0
     assert ask("ppo.lam=0.5") == 1
     told = capfd.readouterr().err
-    assert "reft was made otherwise: ppo.lam: 0.95 -> 0.5. " in told
+    assert re.findall(r"(\w+) was made otherwise: (.*?)\. ", told) == [
+        ("reft", "ppo.lam: 0.95 -> 0.5"),
+    ]
+    assert told.endswith("to make them again: --redo reft\n")
     assert ask("--redo", "reft") == 0
     told = capfd.readouterr().out
     folder = tmp_path / "runs" / "seed-1"

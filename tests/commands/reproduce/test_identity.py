@@ -22,17 +22,35 @@ from tests.commands.reproduce.pipelines import write_pipeline
 DIGESTS = {"tokens": "aa", "warmup": "bb"}
 
 
-def identity(folder: Path, *changes: tuple[str, str], overrides: tuple[str, ...] = ()) -> Identity:
+def identity(
+    folder: Path, *changes: tuple[str, str], overrides: tuple[str, ...] = (), stage: str = "reft"
+) -> Identity:
     pipeline = read_pipeline(write_pipeline(folder, *changes), overrides=overrides)
-    return identity_of(pipeline, pipeline.stages["reft"], 1, digests=DIGESTS)
+    return identity_of(pipeline, pipeline.stages[stage], 1, digests=DIGESTS)
 
 
 def test_where_and_how_a_run_is_done_does_not_count(tmp_path: Path) -> None:
-    first = identity(tmp_path / "a")
-    moved = identity(
-        tmp_path / "b", overrides=("parallel.tensor=2", "generate.slots=7", "log.table_every=9")
-    )
+    """An audit lets a run start, or not; `built` is no file."""
+    how = ("parallel.tensor=2", "generate.slots=7", "log.table_every=9", "rewards.audit=built")
+    first, moved = identity(tmp_path / "a"), identity(tmp_path / "b", overrides=how)
     assert (first.changes(moved), first.digest) == ([], moved.digest)
+
+
+def test_settings_of_other_recipes_do_not_count_unless_a_judge_reads_them(tmp_path: Path) -> None:
+    for stage, setting in (("warmup", "ppo.lam=0.5"), ("reft", "sft.epochs=9")):
+        found = [identity(tmp_path, overrides=o, stage=stage) for o in ((), (setting,))]
+        assert found[0].digest == found[1].digest
+    first, second = (
+        identity(tmp_path, ("recipe: ppo", "recipe: online_sl"), overrides=overrides)
+        for overrides in ((), ("ppo.truncated_reward=zero",))
+    )
+    assert first.changes(second) == ["ppo.truncated_reward: 'keep' -> 'zero'"]
+
+
+def test_what_an_older_version_counted_too_much_of_is_no_change(tmp_path: Path) -> None:
+    now = identity(tmp_path, stage="warmup")
+    then = dataclasses.replace(now, settings=dict(now.settings) | {"ppo.lam": 0.5})
+    assert then.changes(now) == []
 
 
 @pytest.mark.parametrize(
