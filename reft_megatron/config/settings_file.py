@@ -1,7 +1,8 @@
 """Settings as text: YAML files with dotted overrides, and what `--help` prints.
 
 A run is one YAML file; `section.key=value` on the command line overrides. Owns what is read, in
-which order, and what is said of a key or a value that cannot be used; no setting is named here.
+which order, and what is said of a key or a value that cannot be used, and the file of settings in a
+run's folder; no setting is named here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -17,8 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from reft_megatron.config.sections import Config
 from reft_megatron.errors import ConfigError
+from reft_megatron.files import write_whole
 
-__all__ = ["describe", "load_config", "to_yaml"]
+__all__ = ["SETTINGS", "describe", "load_config", "recipe_in", "to_yaml", "write_settings"]
+
+SETTINGS = "config.yaml"
+"""The settings of a run, in its folder."""
+_FIRST_LINE = "# reft-megatron {recipe} --config {file}\n"
 
 _ADAPTER = TypeAdapter(Config)
 
@@ -49,6 +56,20 @@ def load_config(path: str | Path | None, overrides: list[str] | tuple[str, ...] 
 def to_yaml(config: Config) -> str:
     """The resolved config as YAML that `load_config` reads back to an equal value."""
     return yaml.safe_dump(_ADAPTER.dump_python(config, mode="json"), sort_keys=False)
+
+
+def write_settings(folder: Path, config: Config, recipe: str) -> None:
+    """Write the run's settings to its folder; the first line is the command that has them."""
+    first = _FIRST_LINE.format(recipe=recipe, file=folder / SETTINGS)
+    write_whole(folder / SETTINGS, first + to_yaml(config))
+
+
+def recipe_in(folder: Path) -> str:
+    """The recipe that was last started in `folder`; empty if none was, or nobody wrote it down."""
+    path = folder / SETTINGS
+    pattern = _FIRST_LINE.split(" --", maxsplit=1)[0].format(recipe=r"(\w+) ")
+    found = re.match(pattern, path.read_text()) if path.exists() else None
+    return found[1] if found else ""
 
 
 def describe() -> list[tuple[str, str, str]]:

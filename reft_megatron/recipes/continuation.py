@@ -9,21 +9,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from reft_megatron.config import Config, load_config, to_yaml
+from reft_megatron.config import Config, load_config
 from reft_megatron.config.manner import MANNER
+from reft_megatron.config.settings_file import SETTINGS
 from reft_megatron.errors import ConfigError
-from reft_megatron.files import write_whole
 
-__all__ = ["changed_settings", "changed_since", "recipe_in", "settings_digest", "write_settings"]
-
-_FILE = "config.yaml"
-_FIRST_LINE = "# reft-megatron {recipe} --config {file}\n"
+__all__ = ["changed_settings", "changed_since", "settings_digest"]
 
 _MAY_CHANGE = (
     *MANNER,
@@ -55,20 +51,6 @@ def changed_settings(
     ]
 
 
-def write_settings(folder: Path, config: Config, recipe: str) -> None:
-    """Write the run's settings to its folder; the first line is the command that has them."""
-    first = _FIRST_LINE.format(recipe=recipe, file=folder / _FILE)
-    write_whole(folder / _FILE, first + to_yaml(config))
-
-
-def recipe_in(folder: Path) -> str:
-    """The recipe that was last started in `folder`; empty if none was, or nobody wrote it down."""
-    path = folder / _FILE
-    pattern = _FIRST_LINE.split(" --", maxsplit=1)[0].format(recipe=r"(\w+) ")
-    found = re.match(pattern, path.read_text()) if path.exists() else None
-    return found[1] if found else ""
-
-
 def settings_digest(config: Config, recipe: str) -> str:
     """A digest of the recipe and of the settings that a run must keep, where not the default.
 
@@ -87,7 +69,7 @@ def settings_digest(config: Config, recipe: str) -> str:
 
 def changed_since(folder: Path, config: Config, *, recipe: str = "") -> list[str] | None:
     """`changed_settings` since the last start of a run in `folder`; None if there was none."""
-    path = folder / _FILE
+    path = folder / SETTINGS
     if path.exists():
         # What an older version wrote may not load; then it is no start of this run.
         with contextlib.suppress(ConfigError):

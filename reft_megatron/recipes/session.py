@@ -22,6 +22,7 @@ import torch
 
 from reft_megatron.config import Config, to_yaml
 from reft_megatron.config.recipes import RECIPES
+from reft_megatron.config.settings_file import recipe_in, write_settings
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
 from reft_megatron.log import RunLog
@@ -40,12 +41,7 @@ from reft_megatron.policy import (
 from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
-from reft_megatron.recipes.continuation import (
-    changed_settings,
-    changed_since,
-    recipe_in,
-    write_settings,
-)
+from reft_megatron.recipes.continuation import changed_settings, changed_since
 from reft_megatron.recipes.keeper import CheckpointKeeper
 from reft_megatron.recipes.readiness import check_reward, make_folder
 from reft_megatron.tasks import load_task
@@ -144,8 +140,15 @@ class Session:
 
     @functools.cached_property
     def weights(self) -> str:
-        """Fingerprint of the initial weights, and of no others."""
-        return weights_fingerprint(self.config)
+        """Fingerprint of the initial weights, and of no others; every rank asks, the main reads.
+
+        Raises CheckpointError, on every rank, if they are not there.
+        """
+        found = ""
+        with self.mesh.world.together():
+            if self.mesh.main:
+                found = weights_fingerprint(self.config)
+        return self.mesh.world.broadcast_object(found)
 
     @property
     def layout(self) -> dict[str, Any]:
@@ -200,7 +203,10 @@ class Session:
         self.skipped = int(progress.get("skipped", 0))
         self.best = progress.get("best")
         self.best_step = int(progress.get("best_step", 0))
-        self._open(policy, first=step + 1, state=f"resumed after step {step}" if step else "fresh")
+        state = f"resumed after step {step}" if step else "fresh"
+        if policy.redrawn:
+            state += " (another layout saved it, so its random state is not taken)"
+        self._open(policy, first=step + 1, state=state)
         return step
 
     def start_untrained(self, policy: Policy) -> None:

@@ -17,6 +17,7 @@ from reft_megatron.config import (
     load_config,
     to_yaml,
 )
+from reft_megatron.config.settings_file import recipe_in, write_settings
 from reft_megatron.errors import ConfigError
 
 
@@ -256,3 +257,15 @@ def test_a_setting_that_is_a_text_is_taken_as_it_stands() -> None:
     assert (config.run.name, config.run.dir, config.model.load) == ("2024-01-02", "on", "1e3")
     with pytest.raises(ConfigError, match=r"run\.name: String should have at least 1 character"):
         load_config(None, ["run.name="])
+
+
+def test_the_recipe_is_written_beside_the_settings(tmp_path: Path) -> None:
+    assert recipe_in(tmp_path) == ""
+    config = load_config(None, ["run.seed=3"])
+    write_settings(tmp_path, config, "online_sl")
+    assert recipe_in(tmp_path) == "online_sl"
+    path = tmp_path / "config.yaml"
+    assert path.read_text().startswith(f"# reft-megatron online_sl --config {path}\n")
+    assert load_config(path) == config
+    path.write_text(to_yaml(config))
+    assert recipe_in(tmp_path) == "", "nobody wrote it down"

@@ -9,9 +9,7 @@ from reft_megatron.config import load_config, to_yaml
 from reft_megatron.recipes.continuation import (
     changed_settings,
     changed_since,
-    recipe_in,
     settings_digest,
-    write_settings,
 )
 
 
@@ -54,18 +52,6 @@ def test_what_changed_since_the_last_start(tmp_path: Path) -> None:
     assert changed_since(tmp_path, load_config(None)) == ["run.seed: 3 -> 0"]
     path.write_text("ppo: {of_another_version: 3}\n")
     assert changed_since(tmp_path, config) is None
-
-
-def test_the_recipe_is_written_beside_the_settings(tmp_path: Path) -> None:
-    assert recipe_in(tmp_path) == ""
-    config = load_config(None, ["run.seed=3"])
-    write_settings(tmp_path, config, "online_sl")
-    assert recipe_in(tmp_path) == "online_sl"
-    path = tmp_path / "config.yaml"
-    assert path.read_text().startswith(f"# reft-megatron online_sl --config {path}\n")
-    assert load_config(path) == config
-    path.write_text(to_yaml(config))
-    assert recipe_in(tmp_path) == "", "nobody wrote it down"
 
 
 def test_a_digest_is_of_the_recipe_and_of_what_a_run_must_keep() -> None:

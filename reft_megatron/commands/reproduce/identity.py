@@ -24,7 +24,7 @@ from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import DataError
 from reft_megatron.files import checksum, write_whole
 
-__all__ = ["Identity", "Record", "counted", "identity_of", "read_record", "write_record"]
+__all__ = ["Identity", "Record", "counted", "counts", "identity_of", "read_record", "write_record"]
 
 _SHARED = "ppo.truncated_reward"
 """What judges completions reads it, whatever the recipe."""
@@ -109,7 +109,7 @@ def identity_of(
     values = flat(pipeline.config(stage, seed))
     files = {}
     for key in path_settings():
-        if values[key] and key not in inputs and _counts(key, stage.recipe):
+        if values[key] and key not in inputs and counts(key, stage.recipe):
             if not Path(values[key]).exists():
                 raise DataError(
                     f"stage {stage.name}: {key} names {values[key]}, which is not there."
@@ -122,10 +122,10 @@ def identity_of(
 def counted(values: Mapping[str, Any], recipe: str) -> dict[str, Any]:
     """Of flat settings those that count for a recipe and name no file."""
     paths = set(path_settings())
-    return {k: v for k, v in values.items() if k not in paths and _counts(k, recipe)}
+    return {k: v for k, v in values.items() if k not in paths and counts(k, recipe)}
 
 
-def _counts(key: str, recipe: str) -> bool:
+def counts(key: str, recipe: str) -> bool:
     """Whether what a recipe makes depends on a setting."""
     section = key.partition(".")[0]
     of_another = section in RECIPES and section != recipe and key != _SHARED

@@ -15,11 +15,13 @@ from reft_megatron.commands.reproduce.identity import (
     Identity,
     Record,
     counted,
+    counts,
     identity_of,
     read_record,
 )
-from reft_megatron.commands.reproduce.pipeline import Pipeline, Stage, flat
+from reft_megatron.commands.reproduce.pipeline import Pipeline, Stage, flat, path_settings
 from reft_megatron.config import load_config
+from reft_megatron.config.settings_file import SETTINGS, recipe_in
 from reft_megatron.errors import ConfigError, DataError
 
 __all__ = ["Step", "check_inputs", "plan"]
@@ -120,25 +122,24 @@ def check_inputs(pipeline: Pipeline, step: Step) -> None:
 def _adopted(pipeline: Pipeline, stage: Stage, seed: int, *, identity: Identity) -> Record | None:
     """The record of a run that was started by hand with the command that a dry run shows.
 
-    None unless its folder says that it is this run: its settings are these, the inputs are the very
-    ones, and it began when they were finished.
+    None unless its folder says that it is this run: of this recipe, from the very inputs and files,
+    begun when the inputs were finished. (Its settings are compared as any record's.)
     """
     folder = pipeline.folder_of(stage.name, seed)
-    config = folder / "config.yaml"
-    if not stage.recipe or not config.is_file():
+    config = folder / SETTINGS
+    if not stage.recipe or recipe_in(folder) != stage.recipe:
         return None
     try:
         values = flat(load_config(config))
     except ConfigError:
         return None  # of another version
-    for key, source in stage.inputs.items():
+    for source in stage.inputs.values():
         made = pipeline.folder_of(source.stage, seed) / "summary.json"
         if not made.is_file() or made.stat().st_mtime > config.stat().st_mtime:
             return None
-        if not _same(values[key], pipeline.path_of(source, seed)):
-            return None
     own = flat(pipeline.config(stage, seed))
-    if any(not _same(values[key], own[key]) for key in identity.files):
+    paths = [key for key in path_settings() if counts(key, stage.recipe)]
+    if not all(_same(values[key], own[key]) for key in paths):
         return None
     begun = Identity(
         made_by=stage.recipe,
@@ -149,5 +150,6 @@ def _adopted(pipeline: Pipeline, stage: Stage, seed: int, *, identity: Identity)
     return Record(identity=begun, seconds=0.0)
 
 
-def _same(first: str | Path, second: str | Path) -> bool:
-    return os.path.realpath(first) == os.path.realpath(second)
+def _same(first: str, second: str) -> bool:
+    """Whether two settings name the same file or folder, or none."""
+    return bool(first) == bool(second) and os.path.realpath(first) == os.path.realpath(second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.commands.reproduce.plan import Step, check_inputs, plan
-from reft_megatron.config import to_yaml
+from reft_megatron.config.settings_file import write_settings
 from reft_megatron.errors import ConfigError, DataError
 from tests.commands.reproduce.pipelines import ORDER, finish, write_pipeline
 
@@ -67,7 +68,9 @@ def test_a_stage_made_again_alike_leaves_what_follows_done(tmp_path: Path) -> No
     assert states(plan(pipeline, 1)) == dict.fromkeys(ORDER, "done") | {"warmup": "begin"}
 
 
-def by_hand(tmp_path: Path, *, load: str = "warmup") -> Path:
+def by_hand(
+    tmp_path: Path, *, load: str = "warmup", recipe: str = "ppo", reference: str = ""
+) -> Path:
     """The folder of `reft`, made with the command of a dry run."""
     pipeline = read_pipeline(write_pipeline(tmp_path))
     finish(pipeline, names=("tokens", "warmup", "sft"))
@@ -78,10 +81,10 @@ def by_hand(tmp_path: Path, *, load: str = "warmup") -> Path:
     link = step.parent / "latest"
     link.rmdir()
     link.symlink_to("step_1")
-    config = to_yaml(pipeline.config(pipeline.stages["reft"], 1))
-    there = f"{pipeline.folder_of('warmup', 1)}/checkpoints/latest"
-    assert there in config
-    (folder / "config.yaml").write_text(config.replace(there, str(step)))
+    settings = pipeline.config(pipeline.stages["reft"], 1)
+    assert settings.model.load == f"{pipeline.folder_of('warmup', 1)}/checkpoints/latest"
+    model = dataclasses.replace(settings.model, load=str(step), reference=reference)
+    write_settings(folder, dataclasses.replace(settings, model=model), recipe)
     (folder / "summary.json").write_text("{}")
     return folder
 
@@ -94,7 +97,7 @@ def test_a_run_by_hand_is_taken_as_the_stage(tmp_path: Path) -> None:
     assert states(plan(pipeline, 1))["reft"] == "go on"
 
 
-def test_a_run_by_hand_of_other_settings_inputs_or_time_is_not(tmp_path: Path) -> None:
+def test_a_run_by_hand_of_other_settings_or_time_is_not(tmp_path: Path) -> None:
     folder = by_hand(tmp_path)
     pipeline = read_pipeline(write_pipeline(tmp_path), overrides=["ppo.lam=0.5"])
     with pytest.raises(ConfigError, match=r"reft was made otherwise: ppo.lam: 0.95 -> 0.5"):
@@ -103,8 +106,16 @@ def test_a_run_by_hand_of_other_settings_inputs_or_time_is_not(tmp_path: Path) -
     os.utime(folder / "config.yaml", (1, 1))
     with pytest.raises(ConfigError, match=r"reft was made by something else\. Take back"):
         plan(pipeline, 1)
-    shutil.rmtree(tmp_path / "runs")
-    by_hand(tmp_path, load="sft")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"load": "sft"}, {"recipe": "online_sl"}, {"reference": "elsewhere"}]
+)
+def test_a_run_by_hand_of_another_recipe_or_from_other_files_is_not(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
+    by_hand(tmp_path, **changes)
+    pipeline = read_pipeline(write_pipeline(tmp_path))
     with pytest.raises(ConfigError, match=r"reft was made by something else\. Take back"):
         plan(pipeline, 1)
 
