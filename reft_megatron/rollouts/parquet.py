@@ -1,9 +1,11 @@
 """Writing tables with long lists of numbers as Parquet, at the speed of a disk.
 
-pyarrow spends nine tenths of its time on the levels that say where lists begin, one number after
-the other and anew for each column. So here it writes the file with empty lists: schema, other
-columns, footer. The pages of the lists are put behind, their levels packed all at once, and the
-footer is told where they are. Any reader of Parquet reads the file.
+pyarrow makes the levels that say where lists begin one number after the other, and anew for each
+column. So here it writes the file with empty lists: schema, other columns, footer. The pages of the
+lists are put behind, their levels packed all at once, and the footer is told where they are.
+
+pyarrow and pandas read the file in tests; DuckDB 2.0.1, Polars 2.1.0 and fastparquet 2026.9.0 read
+one by hand (20,000 rows, a fifth of the lists null, a fifth empty), every number as it was.
 
 Format: github.com/apache/parquet-format (README.md, Encodings.md, parquet.thrift).
 
@@ -22,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from reft_megatron.errors import DataError
 from reft_megatron.files import WRITE_BYTES
 from reft_megatron.rollouts import thrift
 
@@ -33,40 +36,60 @@ _OPTIONS: dict[str, Any] = {
     "use_dictionary": ["problem_id", "reason", "letter", "detail"],
     "write_statistics": ["problem_id", "sample", "policy_version", "reason", "reward"],
 }
-_GROUP_ROWS = 8192
+_MOST_ROWS = 8192
 _PAGE_SLOTS = 1 << 20
 _MAGIC = b"PAR1"
 
 # Numbers of fields in parquet.thrift.
-_GROUPS, _COLUMNS, _GROUP_SIZE, _GROUP_STORED, _META = 4, 1, 2, 6, 3
+_GROUPS, _COLUMNS, _GROUP_SIZE, _GROUP_ROWS, _GROUP_STORED, _META = 4, 1, 2, 3, 6, 3
 _ENCODINGS, _SLOTS, _SIZE, _STORED, _FIRST_PAGE = 2, 5, 6, 7, 9
-_GONE = (11, 12, 13, 16)
-"""Of a column of empty lists: its dictionary, and all that was counted."""
+_GONE = (13, 16)
+"""What was counted of a column of empty lists: its pages, and its levels."""
 _PLAIN, _RLE, _DATA_PAGE = 0, 3, 0
 
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write `table`, whose lists are of int32 or float32 that are never null.
 
-    The same rows make the same bytes. Raises OSError.
+    The same rows make the same bytes. Raises OSError, and DataError for lists of anything else.
     """
     listed = [i for i, field in enumerate(table.schema) if pa.types.is_list(field.type)]
+    for i in listed:
+        _check(table.field(i), table.column(i))
     content = memoryview(_written(_emptied(table, listed)))
     end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     footer = thrift.read(bytes(content[end:-8]))
     with path.open("wb", buffering=0) as file:
         _write(file, content[:end])
-        for number, group in enumerate(footer[_GROUPS][1][1]):
-            rows = table.slice(number * _GROUP_ROWS, _GROUP_ROWS)
+        first = 0
+        for group in footer[_GROUPS][1][1]:
+            rows = table.slice(first, group[_GROUP_ROWS][1])
+            first += len(rows)
             lists = ((table.field(i), i, _one(rows.column(i))) for i in listed)
             _put_lists(file, group, lists)
         told = thrift.write(footer)
         _write(file, told + len(told).to_bytes(4, "little") + _MAGIC)
 
 
+def _check(field: pa.Field, column: pa.ChunkedArray) -> None:
+    """DataError unless these are lists whose pages can be written here."""
+    element = field.type.value_field
+    if element.nullable or element.type not in (pa.int32(), pa.float32()):
+        raise DataError(
+            f"the column {field.name} has lists of {element.type}"
+            f"{' that may be null' * element.nullable}, and a ledger's are of int32 or float32 "
+            "that may not. Cast the table to `rollouts.schema.LEDGER`."
+        )
+    if column.null_count and not field.nullable:
+        raise DataError(
+            f"the column {field.name} may not be null, and {column.null_count} of its lists are. "
+            "Leave those rows out, or give them lists."
+        )
+
+
 def _written(table: pa.Table) -> pa.Buffer:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, row_group_size=_GROUP_ROWS, **_OPTIONS)
+    pq.write_table(table, sink, row_group_size=_MOST_ROWS, **_OPTIONS)
     return sink.getvalue()
 
 
@@ -82,7 +105,7 @@ def _emptied(table: pa.Table, listed: Sequence[int]) -> pa.Table:
 
 def _one(column: pa.ChunkedArray) -> Any:
     """A column as one array, without a copy where it is one."""
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _put_lists(
