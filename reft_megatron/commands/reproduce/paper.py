@@ -1,8 +1,8 @@
 """The paper's figures, to stand beside ours.
 
 Luong et al. 2024, "ReFT: Reasoning with Reinforced Fine-Tuning", arXiv 2401.08967, in two versions:
-`v1`, and `v3`, the later one (ACL 2024). The self-training rows of table 2 of v3 are left out, since
-their source could not be read: a table with these methods compares all of its rows with v1. Owns
+`v1`, and `v3`, the later one (ACL 2024). Of table 2 of v3 the self-training rows are left out
+(their source could not be read), so a table with these methods compares all its rows with v1. Owns
 the numbers, in percent as printed, and their keys: `VERSION/TASK-FORM/MODEL/METHOD`.
 """
 

@@ -5,10 +5,12 @@ Owns the notation and what is said of it. Settings are those of `config/`, so th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -22,11 +24,19 @@ from reft_megatron.commands.reproduce.results import Role
 from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import ConfigError
 
-__all__ = ["read_pipeline"]
+__all__ = ["LEAVES", "read_pipeline"]
 
-_LEAVES = {"pretrain": ("latest",), "sample": ("ledger",), "evaluate": ()}
-"""What recipes leave for others, of those that are no training with selection."""
-_TRAINED = ("latest", "best", "ledger")
+LEAVES = {
+    "pretrain": ("latest",),
+    "sft": ("latest", "best"),
+    "ppo": ("latest", "best", "ledger"),
+    "sample": ("ledger",),
+    "offline_sl": ("latest", "best"),
+    "online_sl": ("latest", "best", "ledger"),
+    "rerank": ("latest", "best"),
+    "evaluate": ("ledger",),
+}
+"""What recipes leave for others. (Evaluations leave a ledger if they draw samples themselves.)"""
 _OWN = ("run.dir", "run.name", "run.seed", "task.data_seed", "run.resume", "rollouts.record")
 """Settings that a pipeline makes itself."""
 _STRICT = ConfigDict(extra="forbid")
@@ -77,7 +87,9 @@ def read_pipeline(path: Path, *, overrides: Sequence[str] = (), **replaced: Any)
     """
     file = _parsed(path)
     all_seeds = file.seeds
-    file = dataclasses.replace(file, **{k: v for k, v in replaced.items() if v is not None})
+    given = {key: value for key, value in replaced.items() if value is not None}
+    with _naming("bad command line"):
+        file = dataclasses.replace(file, **given)
     names = list(file.stages)
     for name in names:
         if not _NAME.fullmatch(name):
@@ -118,16 +130,24 @@ def _parsed(path: Path) -> _PipelineFile:
         raise ConfigError(f"the pipeline {path} must hold `key:` blocks, saw {tree!r:.60}.")
     _check_keys(tree, _PipelineFile, "")
     for part, kind in (("stages", _StageFile), ("table", _RowFile)):
-        for name, block in (tree.get(part) or {}).items():
-            _check_keys(block or {}, kind, f"{part}.{name}.")
-    try:
+        blocks = tree.get(part)
+        for name, block in blocks.items() if isinstance(blocks, dict) else ():
+            _check_keys(block, kind, f"{part}.{name}.")
+    with _naming(f"bad pipeline {path}"):
         return TypeAdapter(_PipelineFile).validate_python(tree)
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """ConfigError, that begins with `what`, for values that cannot be used."""
+    try:
+        yield
     except ValidationError as error:
         told = "; ".join(
             f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']} (seen: {e['input']!r:.60})"
             for e in error.errors()
         )
-        raise ConfigError(f"bad pipeline {path}: {told}") from None
+        raise ConfigError(f"{what}: {told}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -194,6 +214,8 @@ def _stage(file: _PipelineFile, name: str, whole: Mapping[str, _StageFile]) -> S
         )
     if stage.command and stage.settings:
         raise ConfigError(f"stage {name} is a command, which has no `settings`.")
+    if stage.command:
+        _check_words(stage.command, f"the command of stage {name}")
     blocks = _merged(file.settings, stage.settings) if stage.recipe else {}
     given = (file.inputs if stage.recipe else {}) | stage.inputs
     settings = {f"{part}.{key}": v for part, block in blocks.items() for key, v in block.items()}
@@ -227,11 +249,10 @@ def _input(name: str, text: str, whole: Mapping[str, _StageFile]) -> Input:
         )
     made = whole[source]
     if made.recipe:
-        leaves = _LEAVES.get(made.recipe, _TRAINED)
+        leaves = LEAVES[made.recipe]
         if what not in leaves:
             raise ConfigError(
-                f"stage {name} starts from {text}, and {made.recipe} leaves "
-                f"{' and '.join(leaves) or 'nothing to start from'}."
+                f"stage {name} starts from {text}, and {made.recipe} leaves {' and '.join(leaves)}."
             )
     elif PurePosixPath(what).is_absolute() or ".." in PurePosixPath(what).parts:
         raise ConfigError(f"stage {name}: {text} is no file in the folder of {source}.")
@@ -275,21 +296,49 @@ def _check(pipeline: Pipeline) -> None:
         names = [row.name for row in pipeline.rows if row.role == role]
         if len(names) > 1:
             raise ConfigError(f"table: one row at most has the role {role}, saw {names}.")
+    _check_words(pipeline.launch, "`launch`")
+    recipes = [stage for stage in pipeline.stages.values() if stage.recipe]
     for override in pipeline.overrides:
-        if override.partition("=")[0] in _OWN:
+        key = override.partition("=")[0]
+        if key in _OWN:
+            raise ConfigError(f"{key} is the pipeline's own to set: `--folder`, `--seed`.")
+        if stage := next((stage for stage in recipes if key in stage.inputs), None):
             raise ConfigError(
-                f"{override.partition('=')[0]} is the pipeline's own to set: `--folder`, `--seed`."
+                f"{key} is what stage {stage.name} starts from, {stage.inputs[key]}: name "
+                "another in the file's `inputs`."
             )
-    for stage in pipeline.stages.values():
-        if not stage.recipe:
-            continue
-        try:
-            parallel = pipeline.config(stage, pipeline.seeds[0]).parallel
-        except ConfigError as error:
-            raise ConfigError(f"stage {stage.name}: {error}") from None
-        size = parallel.tensor * parallel.pipeline
-        if "{processes}" in pipeline.launch and pipeline.processes % size:
-            raise ConfigError(
-                f"stage {stage.name} is laid out over tensor {parallel.tensor} x pipeline "
-                f"{parallel.pipeline}, and {pipeline.processes} processes are no multiple of it."
-            )
+    for stage in recipes:
+        _check_recipe(pipeline, stage)
+
+
+def _check_recipe(pipeline: Pipeline, stage: Stage) -> None:
+    try:
+        config = pipeline.config(stage, pipeline.seeds[0])
+    except ConfigError as error:
+        raise ConfigError(f"stage {stage.name}: {error}") from None
+    parallel = config.parallel
+    if "{processes}" in pipeline.launch and pipeline.processes % (
+        parallel.tensor * parallel.pipeline
+    ):
+        raise ConfigError(
+            f"stage {stage.name} is laid out over tensor {parallel.tensor} x pipeline "
+            f"{parallel.pipeline}, and {pipeline.processes} processes are no multiple of it."
+        )
+    draws = bool(config.evaluate.samples and not config.evaluate.ledger)
+    if stage.recipe == "evaluate" and not draws:
+        for other in pipeline.stages.values():
+            if Input(stage=stage.name, what="ledger") in other.inputs.values():
+                raise ConfigError(
+                    f"stage {other.name} starts from {stage.name}:ledger, and that evaluation "
+                    "draws no samples of its own: set its evaluate.samples, without a ledger."
+                )
+
+
+def _check_words(text: str, what: str) -> None:
+    """ConfigError unless a shell would find words in it."""
+    try:
+        found = shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(f"{what} cannot be taken apart ({error}): {text!r:.200}") from None
+    if not found:
+        raise ConfigError(f"{what} is empty.")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
+from reft_megatron.commands.reproduce.pipeline_file import LEAVES, read_pipeline
+from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import ConfigError
 from tests.commands.reproduce.pipelines import ORDER, write_pipeline
 
@@ -59,9 +60,12 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
         ("sft:best", "sft", "stage sft-test: an input reads STAGE:latest, STAGE:best, STAGE:ledger "
          "or, of a command, STAGE:FILE; saw 'sft'."),
         ("sft:best", "reft-test:best", "stage sft-test starts from reft-test:best, and evaluate "
-         "leaves nothing to start from."),
-        ("sft:best", "sft:newest", "stage sft-test starts from sft:newest, and sft leaves latest "
-         "and best and ledger."),
+         "leaves ledger."),
+        ("sft:best", "sft:ledger", "stage sft-test starts from sft:ledger, and sft leaves latest "
+         "and best."),
+        ("model.load: reft:best", "evaluate.ledger: sft-test:ledger", "stage reft-test starts from "
+         "sft-test:ledger, and that evaluation draws no samples of its own: set its "
+         "evaluate.samples, without a ledger."),
         ("tokens:tokens.model", "tokens:../x", "stage warmup: tokens:../x is no file in the "
          "folder of tokens."),
         ("like: sft-test", "like: stf", "stage reft-test is like stf, which is no stage; the "
@@ -87,6 +91,10 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
          "v1/gsm8k-program/galactica-6.7b/ReFT."),
         ("role: ours", "role: baseline", "table: one row at most has the role baseline, saw "
          "['SFT', 'ReFT']."),
+        ("command: cp", "command: cp don't", "the command of stage tokens cannot be taken apart (No "
+         "closing quotation): \"cp don't "),
+        ("cpu: true", "launch: \"torchrun '\"", "`launch` cannot be taken apart (No closing "),
+        ("cpu: true", "launch: ' '", "`launch` is empty."),
         ("  task: {test_size: 8}", "  parallel: {tensor: 3}", "stage warmup is laid out over "
          "tensor 3 x pipeline 1, and 2 processes are no multiple of it."),
     ],
@@ -107,9 +115,40 @@ def test_a_value_of_the_wrong_kind_is_shown(tmp_path: Path) -> None:
         read_pipeline(write_pipeline(tmp_path, ("[1, 2]", "3")))
 
 
-def test_an_override_of_what_the_pipeline_sets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^run.seed is the pipeline's own to set: `--folder`"):
-        read_pipeline(write_pipeline(tmp_path), overrides=["run.seed=3"])
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("run.seed=3", "run.seed is the pipeline's own to set: `--folder`, `--seed`."),
+        ("model.load=x", "model.load is what stage reft starts from, warmup:latest: name another "
+         "in the file's `inputs`."),
+        ("tokenizer.path=", "tokenizer.path is what stage warmup starts from, tokens:tokens.model: "
+         "name another in the file's `inputs`."),
+    ],
+)  # fmt: skip
+def test_an_override_of_what_the_pipeline_sets_is_refused(
+    tmp_path: Path, override: str, told: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_pipeline(write_pipeline(tmp_path), overrides=[override])
+    assert str(error.value) == told
+
+
+def test_the_command_line_is_held_to_the_same_ranges(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^bad command line: processes: .* \(seen: 0\)$"):
+        read_pipeline(write_pipeline(tmp_path), processes=0)
+
+
+def test_an_evaluation_that_draws_leaves_its_ledger(tmp_path: Path) -> None:
+    draws = ("  sft-test:\n", "  sft-test:\n    settings: {evaluate: {samples: 4}}\n")
+    counts = ("like: sft-test", "like: sft-test\n    settings: {evaluate: {samples: 0}}")
+    from_it = ("load: reft:best", "load: sft:best, evaluate.ledger: sft-test:ledger")
+    pipeline = read_pipeline(write_pipeline(tmp_path, draws, counts, from_it))
+    ledger = pipeline.path_of(pipeline.stages["reft-test"].inputs["evaluate.ledger"], 1)
+    assert ledger == tmp_path / "runs" / "seed-1" / "sft-test" / "ledger"
+
+
+def test_it_is_known_what_every_recipe_leaves() -> None:
+    assert set(LEAVES) == set(RECIPES)
 
 
 def test_no_file_and_no_yaml(tmp_path: Path) -> None:
@@ -118,6 +157,9 @@ def test_no_file_and_no_yaml(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("stages: [")
     with pytest.raises(ConfigError, match="is not valid YAML"):
+        read_pipeline(path)
+    path.write_text("stages: [sft]")
+    with pytest.raises(ConfigError, match=r"stages: Input should be a valid dict.*\['sft'\]"):
         read_pipeline(path)
     path.write_text("[1]")
     with pytest.raises(ConfigError, match=r"must hold `key:` blocks, saw \[1\]"):
