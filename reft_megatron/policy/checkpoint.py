@@ -9,7 +9,6 @@ checkpoint of Megatron-LM.
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from reft_megatron.policy.meta import META, differing, read_meta
 from reft_megatron.policy.model import HEADS, PolicyModel, unpublished
 from reft_megatron.policy.origin import FOLDER
 
-__all__ = ["WEIGHTS", "check_identity", "load", "read_checked", "save"]
+__all__ = ["WEIGHTS", "check_identity", "load", "read_checked", "same_layout", "save"]
 
 WEIGHTS = "weights"
 """Folder of a checkpoint that holds the weights."""
@@ -104,6 +103,17 @@ def check_identity(
             )
 
 
+def same_layout(meta: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """True if what a checkpoint says of itself is of the layout that `identity` has.
+
+    Earlier versions did not write `layers`: they split them evenly.
+    """
+    saved = meta["layout"]
+    chunks = saved["pipeline"] * saved["virtual_pipeline"]
+    even = [meta["architecture"]["layers"] // chunks] * chunks
+    return bool({"layers": even, **saved} == identity["layout"])
+
+
 @torch.no_grad()
 def load(
     folder: Path,
@@ -131,7 +141,7 @@ def load(
     if not resume or optimizer is None:
         _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
         return meta
-    randomness = _read_random(folder, mesh) if meta["layout"] == identity["layout"] else None
+    randomness = _read_random(folder, mesh) if same_layout(meta, identity) else None
     state = optimizer_state.room(chunks, optimizer, mesh)
     torch_dist.check(state, folder / _OPTIMIZER, mesh, rows=chunks[0].shard.real)
     _load_weights(folder / WEIGHTS, chunks, mesh, with_head=with_head)
@@ -206,9 +216,10 @@ def _read_random(folder: Path, mesh: Mesh) -> dict[str, Any]:
         try:
             # Random states must stay on the host.
             return dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        except (*torch_dist.BROKEN, RuntimeError, TypeError) as error:
             raise CheckpointError(
-                f"cannot read the random state {path}: {error}. Use another checkpoint."
+                f"cannot read the random state {path}: {type(error).__name__}: {error}. Use "
+                "another checkpoint."
             ) from None
 
 

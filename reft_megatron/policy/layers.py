@@ -30,6 +30,8 @@ class PolicyTransformerConfig(TransformerConfig):
 
     architecture: Architecture = field(kw_only=True)
     """Where our own layers look."""
+    split: tuple[int, ...] = field(kw_only=True)
+    """Layers of each model chunk of the pipeline, in the order of the layers."""
 
 
 class LayerNorm(torch.nn.LayerNorm):

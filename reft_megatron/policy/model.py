@@ -271,7 +271,7 @@ def _transformer_config(
     model: ModelConfig,
     parallel: ParallelConfig,
     *,
-    split: Sequence[int],
+    split: tuple[int, ...],
 ) -> PolicyTransformerConfig:
     dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
     interleaved = parallel.virtual_pipeline > 1
@@ -290,6 +290,7 @@ def _transformer_config(
         normalization="RMSNorm" if architecture.norm.kind == "rms" else "LayerNorm",
         layernorm_epsilon=architecture.norm.eps,
         architecture=architecture,
+        split=split,
         hidden_dropout=model.dropout,
         attention_dropout=model.dropout,
         tensor_model_parallel_size=parallel.tensor,

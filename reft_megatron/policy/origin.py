@@ -15,6 +15,7 @@ import xxhash
 
 from reft_megatron.config import DEFAULT_PRESET, Config, ModelConfig
 from reft_megatron.errors import CheckpointError, ConfigError
+from reft_megatron.policy.draft import MANIFEST
 from reft_megatron.policy.families import (
     Architecture,
     find_architecture,
@@ -35,7 +36,6 @@ __all__ = [
 FOLDER = "huggingface"
 """Folder of a checkpoint that holds the files that travel."""
 
-_MANIFEST = "manifest.json"
 _ENDS = 1 << 16
 """Bytes at both ends of a file of weights that are looked at; all of them may take minutes."""
 _SETTINGS = ("config.json", "generation_config.json")
@@ -99,22 +99,17 @@ def weights_fingerprint(config: Config) -> str:
 
     Of a checkpoint that is the digest of its manifest, which has the checksum of every file; of
     another folder that of the files' names, sizes and ends; of random weights that of architecture
-    and seed. Raises CheckpointError for a folder that cannot be read.
+    and seed. Raises CheckpointError for a folder that is not there, is empty or cannot be read.
     """
     model, digest = config.model, xxhash.xxh3_128()
     folder = Path(model.load or model.hf)
     if not (model.load or model.hf):
         digest.update(f"random {model.preset or DEFAULT_PRESET} {config.run.seed}".encode())
     else:
-        paths = [folder / _MANIFEST]
-        if not paths[0].is_file():
-            paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        try:
-            for path in paths:
-                digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
-                digest.update(path.read_bytes() if path.name == _MANIFEST else _ends(path))
-        except OSError as error:
-            raise CheckpointError(f"cannot read {error.filename}: {error.strerror}.") from None
+        for path in _weight_files(folder):
+            content = _content(path)
+            digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+            digest.update(content)
     return digest.hexdigest()
 
 
@@ -123,12 +118,33 @@ def folder_files(folder: Path) -> dict[str, bytes]:
     return _read({**_settings(folder), **tokenizer_files(folder)})
 
 
-def _ends(path: Path) -> bytes:
-    """The whole of a small file, both ends of a large one."""
-    with path.open("rb") as file:
-        start = file.read(_ENDS)
-        file.seek(max(file.tell(), path.stat().st_size - _ENDS))
-        return start + file.read()
+def _weight_files(folder: Path) -> list[Path]:
+    """The manifest that stands for all files, or these, where there is none."""
+    if (folder / MANIFEST).is_file():
+        return [folder / MANIFEST]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not paths:
+        raise CheckpointError(
+            f"there are no weights in {folder}, which the run starts from. Set model.load or "
+            "model.hf to a folder that has some."
+        )
+    return paths
+
+
+def _content(path: Path) -> bytes:
+    """The whole of a manifest or of a small file, both ends of a large one."""
+    try:
+        with path.open("rb") as file:
+            if path.name == MANIFEST:
+                return file.read()
+            start = file.read(_ENDS)
+            file.seek(max(file.tell(), path.stat().st_size - _ENDS))
+            return start + file.read()
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot read {path}, of the weights that the run starts from: {error.strerror}. "
+            "Mend it, or start from another folder."
+        ) from None
 
 
 def _settings(folder: Path) -> dict[str, Path]:

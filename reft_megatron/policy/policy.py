@@ -30,7 +30,6 @@ from reft_megatron.policy.optimizer import build_optimizer, learning_rate
 from reft_megatron.policy.origin import architecture_of, travelling_files
 from reft_megatron.policy.parking import Parking
 from reft_megatron.policy.score import classify, score
-from reft_megatron.policy.split import split_layers
 from reft_megatron.policy.update import Loss, StepStats, sum_gradients, update
 from reft_megatron.rollouts.batch import MicroBatch
 from reft_megatron.tokenizer import Tokenizer
@@ -64,6 +63,8 @@ class Policy:
         self.architecture = architecture or architecture_of(config.model)
         self.mesh = mesh
         self.version = 0
+        self.redrawn = False
+        """True if `load` went on with another random state, as another layout wrote it."""
         self._config = config
         self._tokenizer = tokenizer
         self._total_steps = total_steps
@@ -180,12 +181,13 @@ class Policy:
         that it lacks stays as it is, unless it is to come `with_head`. Raises CheckpointError for a
         missing, damaged or foreign checkpoint, before anything is changed.
         """
+        identity = self._identity()
         meta = checkpoint.load(
             folder,
             self._chunks,
             self._optimizer,
             mesh=self.mesh,
-            identity=self._identity(),
+            identity=identity,
             resume=not weights_only,
             with_head=with_head,
         )
@@ -195,6 +197,7 @@ class Policy:
                 self._optimizer.reload_model_params()
         else:
             self.version = int(meta["version"])
+            self.redrawn = not checkpoint.same_layout(meta, identity)
         return dict(meta.get("extra", {}))
 
     def _fill(self, *, read: bool) -> None:
@@ -238,20 +241,14 @@ class Policy:
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint is of; to resume from it all but the layout must agree."""
-        parallel = self._config.parallel
-        split = split_layers(
-            self.architecture,
-            self._config.model,
-            parallel,
-            tokens=self._tokenizer.vocab_size,
-        )
+        parallel, chunk = self._config.parallel, self._chunks[0]
         return {
-            **describe(self.architecture, self._tokenizer, rows=self._chunks[0].vocab.rows),
+            **describe(self.architecture, self._tokenizer, rows=chunk.vocab.rows),
             "layout": {
                 "tensor": parallel.tensor,
                 "pipeline": parallel.pipeline,
                 "virtual_pipeline": parallel.virtual_pipeline,
-                "layers": [*split],
+                "layers": [*chunk.config.split],
                 "data": self.mesh.data.size,
             },
             "precision": self._config.model.precision,

@@ -32,16 +32,16 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state_dic
 from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Mesh
 
-__all__ = ["Part", "check", "failure_text", "failures_of", "hold_room", "read", "write"]
+__all__ = ["BROKEN", "Part", "check", "failure_text", "failures_of", "hold_room", "read", "write"]
 
 Part: TypeAlias = ShardedTensor | ShardedTensorFactory
 """A tensor of this rank and its place in the whole."""
 _RESERVED = 1 << 20
-_BROKEN = (
+BROKEN = (
     *(OSError, ValueError, EOFError, pickle.UnpicklingError, ImportError, AttributeError),
     CheckpointingException,
 )
-"""What reading the index of a folder may raise."""
+"""What reading an index, or any pickle of torch, may raise where it is damaged."""
 
 
 def hold_room(folder: Path) -> None:
@@ -179,7 +179,7 @@ def _stored(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor in `folder` by key; CheckpointError if its index cannot be read."""
     try:
         found = dist_checkpointing.load_tensors_metadata(str(folder))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise CheckpointError(
             f"cannot read the index of {folder}: {type(error).__name__}: {error}. Use another "
             "checkpoint."

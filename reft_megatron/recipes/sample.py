@@ -140,8 +140,8 @@ def check_ledger(session: Session) -> None:
     config = session.config
     if config.rollouts.replay:
         raise ConfigError(f"{session.recipe} asks a policy: it has no use for rollouts.replay.")
+    ledger = ledger_at(session)
     with session.mesh.world.together():
-        ledger = ledger_at(session)
         held = ledger.iterations() if session.mesh.main else []
         if not held:
             return

@@ -15,7 +15,7 @@ import torch
 from reft_megatron.errors import CheckpointError
 from reft_megatron.files import checksum
 from reft_megatron.policy import Policy, join
-from reft_megatron.policy.checkpoint import check_identity
+from reft_megatron.policy.checkpoint import check_identity, same_layout
 from tests.policy.scene import (
     LAYOUTS,
     ONE,
@@ -205,6 +205,14 @@ def test_a_random_state_that_one_cannot_read_is_refused_before_weights(ranks, tm
         assert unchanged
 
 
+def replace_in(folder: Path, name: str, content: bytes) -> None:
+    """Another file in a checkpoint, of which its manifest says that it belongs there."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][name] = [len(content), checksum(folder / name)]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def play_lost_randomness(folder: Path) -> tuple[str, bool]:
     """Rank 1's file is no state, and the manifest does not say so."""
     layout = LAYOUTS["tp2"]
@@ -212,16 +220,48 @@ def play_lost_randomness(folder: Path) -> tuple[str, bool]:
     policy = open_other(layout)
     world = policy.mesh.world
     if world.first:
-        path = folder / "random" / "rank_1.pt"
-        path.write_bytes(b"nothing")
-        manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["files"]["random/rank_1.pt"] = [7, checksum(path)]
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        replace_in(folder, "random/rank_1.pt", b"nothing")
     world.barrier()
     before = [p.clone() for chunk in policy.chunks for p in chunk.parameters()]
     told = refusal(folder, policy, weights_only=False)
     after = [p for chunk in policy.chunks for p in chunk.parameters()]
     return told, all(map(torch.equal, before, after))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"", "EOFError"), (b"(lp0\nI1\na.", "UnpicklingError")]
+)
+def test_a_random_state_that_is_none_is_refused(saved: Path, content: bytes, kind: str):
+    replace_in(saved, "random/rank_0.pt", content)
+    told = refusal(saved, weights_only=False)
+    assert told.startswith(f"cannot read the random state {saved}/random/rank_0.pt: {kind}: ")
+
+
+def test_a_checkpoint_of_before_layers_were_told_brings_its_random_state(saved: Path):
+    meta = json.loads((saved / "meta.json").read_text())
+    assert meta["layout"].pop("layers") == [4]
+    replace_in(saved, "meta.json", json.dumps(meta).encode())
+    wanted = torch.load(saved / "random" / "rank_0.pt")["cpu"]
+    policy = open_other(ONE)
+    assert not torch.equal(torch.get_rng_state(), wanted)
+    policy.load(saved, weights_only=False)
+    assert torch.equal(torch.get_rng_state(), wanted)
+    assert not policy.redrawn
+    meta["layout"]["data"] = 2
+    replace_in(saved, "meta.json", json.dumps(meta).encode())
+    other = open_other(ONE)
+    other.load(saved, weights_only=False)
+    assert not torch.equal(torch.get_rng_state(), wanted)
+    assert other.redrawn, "and says so"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "layers", "same"), [(1, [4], True), (2, [2, 2], True), (2, [3, 1], False)]
+)
+def test_layers_that_nobody_told_were_even(pipeline: int, layers: list[int], same: bool):
+    told = {"tensor": 1, "pipeline": pipeline, "virtual_pipeline": 1, "data": 1}
+    meta = {"architecture": {"layers": 4}, "layout": told}
+    assert same_layout(meta, {"layout": {**told, "layers": layers}}) is same
 
 
 def play_refusal(layout: Layout, folder: Path) -> str:

@@ -182,3 +182,28 @@ def test_weights_are_known_again(tmp_path: Path):
     assert weights_fingerprint(config) in seen, "a manifest has the checksums of all"
     seen |= {weights_fingerprint(Config(run=RunConfig(seed=seed))) for seed in (0, 1)}
     assert len(seen) == 7
+
+
+def test_weights_that_are_not_there_have_no_fingerprint(tmp_path: Path):
+    """Two runs from folders that are gone must not seem to start from the same weights."""
+    (tmp_path / "empty").mkdir()
+    for name in ("gone", "empty"):
+        for model in (ModelConfig(hf=str(tmp_path / name)), ModelConfig(load=str(tmp_path / name))):
+            with pytest.raises(CheckpointError) as caught:
+                weights_fingerprint(Config(model=model))
+            assert str(caught.value) == (
+                f"there are no weights in {tmp_path / name}, which the run starts from. Set "
+                "model.load or model.hf to a folder that has some."
+            )
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors"])
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path, name: str):
+    # A file that is there, and that the kernel does not let anybody read from its beginning.
+    (tmp_path / name).symlink_to("/proc/self/mem")
+    with pytest.raises(CheckpointError) as caught:
+        weights_fingerprint(Config(model=ModelConfig(load=str(tmp_path))))
+    assert str(caught.value) == (
+        f"cannot read {tmp_path / name}, of the weights that the run starts from: Input/output "
+        "error. Mend it, or start from another folder."
+    )
