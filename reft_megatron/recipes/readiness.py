@@ -1,4 +1,4 @@
-"""What a run needs before a model is built: a folder, a reward to trust.
+"""What a run needs before a model is built: head, folder, a reward to trust.
 
 Owns the bar that a run may demand of its reward (`rewards.audit`). `reft-megatron audit` shows the
 same in full.
@@ -6,9 +6,11 @@ same in full.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from reft_megatron.config import Config
+from reft_megatron.config.recipes import RECIPES
 from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.rewards import RewardFile, open_judge
@@ -17,10 +19,22 @@ from reft_megatron.rewards.labelling import labelled
 from reft_megatron.tasks import Task, read_labelled
 from reft_megatron.types import Labelled
 
-__all__ = ["check_reward", "make_folder"]
+__all__ = ["check_head", "check_reward", "make_folder"]
 
+_HEADS: Mapping[str, str] = dict.fromkeys(RECIPES, "value") | {"rerank": "rerank"}
+"""The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
 _BUILT_FROM = 100
 """Problems that cases are built from: a few thousand cases, some seconds."""
+
+
+def check_head(config: Config, recipe: str) -> None:
+    """ConfigError unless the model's head is the one that the recipe wants."""
+    wanted, seen = _HEADS[recipe], config.model.head
+    if seen != wanted:
+        raise ConfigError(
+            f"{recipe} has no use for model.head={seen}. Set model.head={wanted}. (What each "
+            f"recipe wants: {', '.join(f'{name} {head}' for name, head in _HEADS.items())}.)"
+        )
 
 
 def make_folder(folder: Path) -> None:

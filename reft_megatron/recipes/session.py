@@ -12,7 +12,7 @@ import functools
 import json
 import math
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -21,7 +21,6 @@ from typing import Any, Self
 import torch
 
 from reft_megatron.config import Config, to_yaml
-from reft_megatron.config.recipes import RECIPES
 from reft_megatron.config.settings_file import recipe_in, write_settings
 from reft_megatron.errors import CheckpointError, ConfigError, TrainingError
 from reft_megatron.files import write_whole
@@ -43,14 +42,11 @@ from reft_megatron.pulse import Pulse
 from reft_megatron.recipes.answering import Answerer
 from reft_megatron.recipes.continuation import changed_settings, changed_since
 from reft_megatron.recipes.keeper import CheckpointKeeper
-from reft_megatron.recipes.readiness import check_reward, make_folder
+from reft_megatron.recipes.readiness import check_head, check_reward, make_folder
 from reft_megatron.tasks import load_task
 from reft_megatron.tokenizer import load_tokenizer
 
 __all__ = ["Session"]
-
-_HEADS: Mapping[str, str] = dict.fromkeys(RECIPES, "value") | {"rerank": "rerank"}
-"""The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
 
 
 class Session:
@@ -67,7 +63,7 @@ class Session:
         self.config = config = _follow_link(config)
         self.recipe = recipe
         self.folder = Path(config.run.dir) / config.run.name
-        _check_head(config, recipe)
+        check_head(config, recipe)
         self.architecture = architecture_of(config.model)
         """Of every model of the run; the files that say it are not read again."""
         self.task = load_task(config.task)
@@ -140,7 +136,7 @@ class Session:
 
     @functools.cached_property
     def weights(self) -> str:
-        """Fingerprint of the initial weights, and of no others; every rank asks, the main reads.
+        """Fingerprint of the initial weights, and of no others; all ranks ask, the main one reads.
 
         Raises CheckpointError, on every rank, if they are not there.
         """
@@ -385,16 +381,6 @@ class Session:
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
-
-
-def _check_head(config: Config, recipe: str) -> None:
-    """ConfigError unless the model's head is the one that the recipe wants."""
-    wanted, seen = _HEADS[recipe], config.model.head
-    if seen != wanted:
-        raise ConfigError(
-            f"{recipe} has no use for model.head={seen}. Set model.head={wanted}. (What each "
-            f"recipe wants: {', '.join(f'{name} {head}' for name, head in _HEADS.items())}.)"
-        )
 
 
 def _follow_link(config: Config) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,3 +37,10 @@ def weights(still: Policy) -> dict[str, np.ndarray[Any, Any]]:
 def fields(still: Policy) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
     """PPO's fields of the recorded batch, by problem id."""
     return record(still)
+
+
+@pytest.fixture
+def saved(alone: Mesh, tmp_path: Path) -> Path:
+    """A checkpoint of one rank."""
+    open_policy(ONE).save(tmp_path / "ckpt", extra={})
+    return tmp_path / "ckpt"
