@@ -39,6 +39,7 @@ WALLED = ("megatron", "transformer_engine")
 READ_THE_ENVIRONMENT = ("reft_megatron/policy/mesh.py", "setup.py", "tools/cpu_only.py")
 IMPORT_LATE = {
     "reft_megatron/cli.py": "reft_megatron.recipes",
+    "reft_megatron/commands/reproduce/command.py": "reft_megatron.commands.reproduce.report",
     "reft_megatron/log/": "wandb",
     "reft_megatron/policy/device.py": "megatron",
     "reft_megatron/policy/verify.py": "transformers",

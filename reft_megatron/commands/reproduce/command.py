@@ -6,6 +6,8 @@ Owns the options, the order of what is done, and one line for every stage.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import shlex
 import shutil
 import time
@@ -14,16 +16,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reft_megatron.commands.reproduce.execution import Stopper, execute
+from reft_megatron.commands.reproduce.execution import Stopper, execute, held
 from reft_megatron.commands.reproduce.figures import gather
 from reft_megatron.commands.reproduce.identity import Record, read_record, write_record
 from reft_megatron.commands.reproduce.pipeline import Pipeline
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.commands.reproduce.plan import Step, check_inputs, plan
-from reft_megatron.commands.reproduce.report import write_report
 from reft_megatron.commands.reproduce.results_file import write_results
 from reft_megatron.commands.reproduce.table import show_results
-from reft_megatron.errors import ConfigError, TrainingError
+from reft_megatron.errors import ConfigError, DataError, TrainingError
 from reft_megatron.files import write_whole
 
 __all__ = ["parser", "run"]
@@ -45,12 +46,9 @@ def run(arguments: Sequence[str]) -> None:
             raise ConfigError(f"no stage {name}; there are {', '.join(pipeline.stages)}.")
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
     if options.table:
-        _tell(console, pipeline)
+        _tell(console, _finished(console, pipeline))
         return
     removed = pipeline.followers(options.redo)
-    if removed and not options.dry_run:
-        _remove(console, pipeline, removed)
-        removed = []
     names = None if options.stage is None else pipeline.sources(options.stage)
     steps: list[Step] = []
     for seed in pipeline.seeds:
@@ -61,6 +59,7 @@ def run(arguments: Sequence[str]) -> None:
         _show(console, steps, removed)
         return
     _check_program(steps)
+    _remove(console, pipeline, removed)
     stopper = Stopper()
     with stopper.listening():
         for step in steps:
@@ -148,12 +147,15 @@ def _natural(text: str) -> int:
 
 
 def _remove(console: Console, pipeline: Pipeline, names: Sequence[str]) -> None:
-    for seed in pipeline.seeds:
-        for name in names:
-            folder = pipeline.folder_of(name, seed)
-            if folder.exists():
-                shutil.rmtree(folder)
-                console.print(f"== removed {folder}")
+    """Remove stages of all seeds; none of them if one is being made by somebody else."""
+    folders = [pipeline.folder_of(name, seed) for seed in pipeline.seeds for name in names]
+    there = [folder for folder in folders if folder.exists()]
+    with contextlib.ExitStack() as locks:
+        for folder in there:
+            locks.enter_context(held(folder))
+        for folder in there:
+            shutil.rmtree(folder)
+            console.print(f"== removed {folder}")
 
 
 def _show(console: Console, steps: Sequence[Step], removed: Sequence[str]) -> None:
@@ -196,10 +198,9 @@ def _make(console: Console, pipeline: Pipeline, step: Step, *, stopper: Stopper)
     console.print(f"== {_name(step)}{': goes on' if step.state == 'go on' else ''}")
     step.folder.mkdir(parents=True, exist_ok=True)
     write_record(step.folder, Record(identity=step.identity, seconds=step.seconds))
-    log = step.folder / "output.log"
     began = time.monotonic()
     try:
-        code = execute(step.words, log, stopper=stopper).code
+        code = execute(step.words, step.folder, stopper=stopper)
     finally:
         seconds = step.seconds + time.monotonic() - began
         write_record(step.folder, Record(identity=step.identity, seconds=seconds))
@@ -207,8 +208,8 @@ def _make(console: Console, pipeline: Pipeline, step: Step, *, stopper: Stopper)
         raise TrainingError(f"stopped in stage {_name(step)}: run the same command to go on.")
     if code:
         raise TrainingError(
-            f"stage {_name(step)} failed with exit code {code}. Its output is in {log}; its "
-            f"command was\n{shlex.join(step.words)}"
+            f"stage {_name(step)} failed with exit code {code}. Its output is in "
+            f"{step.folder / 'output.log'}; its command was\n{shlex.join(step.words)}"
         )
     summary = step.folder / "summary.json"
     if not step.stage.recipe:
@@ -220,8 +221,32 @@ def _make(console: Console, pipeline: Pipeline, step: Step, *, stopper: Stopper)
     console.print(f"== {_name(step)}: {_duration(seconds)}")
 
 
+def _finished(console: Console, pipeline: Pipeline) -> Pipeline:
+    """The pipeline with the rows that are finished with all seeds; the others are named.
+
+    Raises ConfigError without a table and for stages that were made otherwise, DataError if no row
+    is finished.
+    """
+    if not pipeline.rows:
+        raise ConfigError("the pipeline has no `table`, so there is none to print.")
+    steps = [step for seed in pipeline.seeds for step in plan(pipeline, seed)]
+    missing = {step.stage.name for step in steps if step.state != "done"}
+    rows = tuple(row for row in pipeline.rows if row.stage not in missing)
+    if not rows:
+        raise DataError(
+            f"no evaluation of the table is finished in {pipeline.folder}: run the pipeline "
+            "(`--dry-run` shows what there is to do)."
+        )
+    if left := [row.name for row in pipeline.rows if row not in rows]:
+        console.print(f"left out, not finished: {', '.join(left)}")
+    return dataclasses.replace(pipeline, rows=rows)
+
+
 def _tell(console: Console, pipeline: Pipeline) -> None:
     """Write and show the results of the pipeline."""
+    # It loads torch and matplotlib, which takes seconds.
+    from reft_megatron.commands.reproduce.report import write_report
+
     results = gather(pipeline)
     write_results(results)
     show_results(console, results)

@@ -15,9 +15,7 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO
@@ -26,20 +24,10 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["Outcome", "Stopper", "execute"]
+__all__ = ["Stopper", "execute", "held"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    """Its exit code."""
-    seconds: float
-    """Wall-clock time."""
 
 
 class Stopper:
@@ -82,24 +70,34 @@ class Stopper:
         if again:
             _end(self._process)
         else:
-            sys.stderr.write("\nstopping: the ranks save a checkpoint first (again: at once)\n")
             _ask_to_end(self._process)
+            with contextlib.suppress(OSError, RuntimeError):  # no screen, or one in use
+                sys.stderr.write("\nstopping: the ranks save a checkpoint first (again: at once)\n")
 
 
-def execute(words: Sequence[str], log: Path, *, stopper: Stopper) -> Outcome:
-    """Run a command to its end; its output is shown as it comes and added to `log`.
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[BinaryIO]:
+    """The log of the stage in `folder`, to add to; nobody else makes the stage in the block.
 
-    Raises ConfigError if another pipeline runs the stage at this moment.
+    Raises ConfigError if another pipeline does at this moment.
     """
-    with log.open("ab") as file:
+    with (folder / "output.log").open("ab") as log:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"{log.parent} is being made by another process at this moment: wait for it, or "
-                "end it."
+                f"{folder} is being made by another process at this moment: wait for it, or end it."
             ) from None
-        begun = time.monotonic()
+        yield log
+
+
+def execute(words: Sequence[str], folder: Path, *, stopper: Stopper) -> int:
+    """Run the command of the stage in `folder` to its end; its exit code.
+
+    Its output is shown as it comes, as long as there is a screen, and added to `output.log`. Raises
+    ConfigError if another pipeline runs the stage at this moment.
+    """
+    with held(folder) as log:
         reader, writer = _channel()
         # In a session of its own, or Ctrl-C would kill the ranks; it holds the lock if we are gone.
         process = subprocess.Popen(
@@ -108,12 +106,13 @@ def execute(words: Sequence[str], log: Path, *, stopper: Stopper) -> Outcome:
             stdout=writer,
             stderr=writer,
             start_new_session=True,
-            pass_fds=(file.fileno(),),
+            pass_fds=(log.fileno(),),
         )
         os.close(writer)
-        with os.fdopen(reader, "rb", buffering=0) as output, stopper.stopping(process):
-            _copy(output, file)
-        return Outcome(code=process.returncode, seconds=time.monotonic() - begun)
+        # Whatever ends the block: nobody waits for a command that waits for its output to be read.
+        with stopper.stopping(process), os.fdopen(reader, "rb", buffering=0) as output:
+            _copy(output, log)
+        return process.returncode
 
 
 def _channel() -> tuple[int, int]:
@@ -130,16 +129,27 @@ def _channel() -> tuple[int, int]:
 
 def _copy(output: BinaryIO, log: BinaryIO) -> None:
     """To the screen as it is; to the log as lines, without colours and overwritten text."""
-    sys.stdout.flush()
     line = b""
     while chunk := _read(output):
-        sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        _show(chunk)
         *lines, line = (line + chunk).split(b"\n")
         log.writelines(_plain(whole) + b"\n" for whole in lines)
         log.flush()
+        line = _seen(line)  # a bar moves on for hours without an end of line
     if line:
         log.write(_plain(line) + b"\n")
+
+
+def _show(chunk: bytes) -> None:
+    """On the screen; one that is gone, as after SIGHUP, is given up: all goes on without it."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except OSError:
+        nobody = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nobody, sys.stdout.fileno())
+        os.close(nobody)
 
 
 def _read(output: BinaryIO) -> bytes:
@@ -149,8 +159,14 @@ def _read(output: BinaryIO) -> bytes:
         return b""  # a terminal's end, once nobody holds its other one
 
 
+def _seen(line: bytes) -> bytes:
+    """What is not overwritten of a line, which may go on."""
+    bare = _ESCAPES.sub(b"", line)
+    return bare[bare.rstrip(b"\r").rfind(b"\r") + 1 :]
+
+
 def _plain(line: bytes) -> bytes:
-    return _ESCAPES.sub(b"", line).rstrip(b"\r").rpartition(b"\r")[2]
+    return _seen(line).rstrip(b"\r")
 
 
 def _ask_to_end(process: subprocess.Popen[bytes]) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from reft_megatron.cli import main
 from reft_megatron.commands.reproduce import parser
-from reft_megatron.commands.reproduce.identity import read_record
+from reft_megatron.commands.reproduce.execution import held
+from reft_megatron.commands.reproduce.identity import read_record, write_record
 from tests.commands.reproduce.pipelines import ORDER, write_pipeline
 
 RUN = """
-import json, pathlib, sys
+import json, pathlib, sys, time
 given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
 folder = pathlib.Path(given["run.dir"], given["run.name"])
 print("running", *sys.argv[1:4], given["run.name"], given["run.seed"])
@@ -25,6 +29,7 @@ for link in ("latest", "best"):
     (folder / "checkpoints" / link).mkdir(parents=True, exist_ok=True)
 if "%(fails)s" == given["run.name"]:
     sys.exit(7)
+time.sleep(0.1 * (given["run.name"] == "sft"))
 right = [1.0, 0.0, float("reft" in given["run.name"])]
 figures = {"top-1": {"value": sum(right) / 3, "low": 0.0, "high": 1.0}}
 summary = {"split": "test", "num_problems": 3, "figures": figures}
@@ -94,16 +99,17 @@ def test_a_failure_names_stage_log_and_command_and_the_next_call_goes_on(
         "reft-megatron: TrainingError: stage sft, seed 1 failed with exit code 7. Its output is in "
         f"{folder}/output.log; its command was\nenv CUDA_VISIBLE_DEVICES= "
     )
-    before = read_record(folder)
+    record = read_record(folder)
+    assert record is not None
+    write_record(folder, dataclasses.replace(record, seconds=1000.0))
     assert ran(tmp_path) == {"warmup": "x", "sft": "x"}
     assert ask() == 0
     assert "== sft, seed 1: goes on\n" in capfd.readouterr().out
     assert ran(tmp_path)["sft"] == "xx"
     assert ran(tmp_path)["warmup"] == "x"
     after = read_record(folder)
-    assert before is not None
     assert after is not None
-    assert after.seconds >= before.seconds >= 0
+    assert after.seconds > 1000, "over all starts"
 
 
 def test_a_dry_run_shows_what_and_why_and_does_nothing(ask, tmp_path: Path, capfd) -> None:
@@ -137,6 +143,59 @@ def test_other_settings_are_refused_and_redo_makes_it_again(ask, tmp_path: Path,
     assert removed == [f"== removed {folder}/reft", f"== removed {folder}/reft-test"]
     assert ran(tmp_path) == dict.fromkeys(ORDER[1:], "x")
     assert told.count("done before") == 4
+
+
+def test_nothing_is_removed_before_the_rest_is_found_well(ask, tmp_path: Path, capfd) -> None:
+    assert ask() == 0
+    folder = tmp_path / "runs" / "seed-1"
+    before = sorted(folder.glob("*/summary.json"))
+    assert ask("--redo", "reft", "--launch", "nonesuch") == 1
+    assert "is started by nonesuch, which is no program here" in capfd.readouterr().err
+    assert ask("--redo", "reft", "sft.epochs=9") == 1
+    assert "warmup was made otherwise: sft.epochs: 3 -> 9. " in capfd.readouterr().err
+    with held(folder / "reft-test"):
+        assert ask("--redo", "warmup") == 1
+    assert "reft-test is being made by another process at this moment" in capfd.readouterr().err
+    assert sorted(folder.glob("*/summary.json")) == before
+    assert ran(tmp_path) == dict.fromkeys(ORDER[1:], "x")
+
+
+def test_a_table_is_of_the_finished_rows_of_this_file(ask, tmp_path: Path, capfd) -> None:
+    assert ask(fails="reft") == 1
+    assert ask("--table") == 1
+    runs = tmp_path / "runs"
+    assert capfd.readouterr().err.endswith(
+        f"DataError: no evaluation of the table is finished in {runs}: run the pipeline "
+        "(`--dry-run` shows what there is to do).\n"
+    )
+    assert ask("--stage", "sft-test") == 0
+    assert ask("--table") == 0
+    told = capfd.readouterr().out
+    assert "left out, not finished: ReFT\n" in told
+    methods = json.loads((runs / "results.json").read_text())["methods"]
+    assert [method["name"] for method in methods] == ["SFT"]
+    assert ask("--table", "sft.epochs=9") == 1
+    assert "sft was made otherwise: sft.epochs: 3 -> 9. " in capfd.readouterr().err
+    path = tmp_path / "small.yaml"
+    path.write_text(path.read_text().partition("table:")[0])
+    assert ask("--table") == 1
+    assert "ConfigError: the pipeline has no `table`, so" in capfd.readouterr().err
+
+
+ASK = """
+import contextlib, sys
+from reft_megatron.cli import main
+with contextlib.suppress(SystemExit):
+    assert main(sys.argv[1:]) == 0
+assert not {"torch", "matplotlib"} & {*sys.modules}
+"""
+
+
+def test_help_and_dry_runs_answer_without_loading_torch_or_matplotlib(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path)
+    for words in (["--help"], ["--config", str(path), "--dry-run"]):
+        command = [sys.executable, "-c", ASK, "reproduce", *words]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def test_a_stage_alone_wants_its_inputs_finished(ask, tmp_path: Path, capfd) -> None:

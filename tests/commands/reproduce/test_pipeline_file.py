@@ -91,8 +91,8 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
          "v1/gsm8k-program/galactica-6.7b/ReFT."),
         ("role: ours", "role: baseline", "table: one row at most has the role baseline, saw "
          "['SFT', 'ReFT']."),
-        ("command: cp", "command: cp don't", "the command of stage tokens cannot be taken apart (No "
-         "closing quotation): \"cp don't "),
+        ("command: cp", "command: cp don't", "the command of stage tokens cannot be taken apart "
+         "(No closing quotation): \"cp don't "),
         ("cpu: true", "launch: \"torchrun '\"", "`launch` cannot be taken apart (No closing "),
         ("cpu: true", "launch: ' '", "`launch` is empty."),
         ("  task: {test_size: 8}", "  parallel: {tensor: 3}", "stage warmup is laid out over "
