@@ -32,7 +32,8 @@ class Metric:
 _GROUPS = {
     "reward": "How good the sampled completions of the iteration were, before learning from them.",
     "verdict": "Why the completions got their rewards; the shares of one iteration sum to 1.",
-    "kl": "How far the policy has moved from the frozen reference policy.",
+    "kl": "How far the policy has moved from the frozen reference policy; not told without one "
+    "(`ppo.kl_coef=0`).",
     "policy": "The policy's side of PPO; means over sequences of the mean over response tokens, "
     "unless said otherwise.",
     "value": "The value head's side of PPO.",

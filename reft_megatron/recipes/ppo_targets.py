@@ -109,9 +109,13 @@ def _all_ranks(flat: Tensor, mesh: Mesh) -> Tensor:
 def _metrics(flat: dict[str, Tensor], num_sequences: int, kl_coef: float) -> dict[str, float]:
     entropies = flat.pop("entropies")
     found = rollout_statistics(**flat, num_sequences=num_sequences)
-    return {
+    # Without a KL term there is no reference, and nothing is known of how far it is.
+    kl = {
         "kl/sequence": found["mean_seq_kl"],
         "kl/token": flat["kl"].double().mean().item(),
+    }
+    return {
+        **(kl if kl_coef else {}),
         "reward/kl": -kl_coef * found["mean_seq_kl"],
         "policy/entropy": entropies.double().mean().item(),
         "value/explained_variance": found["vf_expl_var"],
