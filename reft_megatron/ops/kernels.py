@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,7 +118,8 @@ class Library:
 
     def probe(self, device: int) -> int:
         """0 if it can run on that device, else the status that says why not."""
-        with _current(device):
+        # A library makes a device the current one, and leaves it at that.
+        with torch.cuda.device(device) if torch.cuda.is_available() else nullcontext():
             return int(self._functions.reft_probe(device))
 
     def decode_attention(
@@ -222,7 +223,7 @@ class Library:
     def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
         function = getattr(self._functions, name)
         if like.is_cuda:
-            with _current(like.device.index):
+            with torch.cuda.device(like.device):
                 stream = torch.cuda.current_stream().cuda_stream
                 status = function(ctypes.byref(args), like.device.index, stream)
         else:
@@ -316,11 +317,6 @@ def _served(operator: str, library: Library | str, *, otherwise: str) -> Served:
 
 
 _HOW = "`pip install -e .` builds it, for GPUs where nvcc is (REFT_BUILD_CUDA=on insists)"
-
-
-def _current(device: int) -> AbstractContextManager[None]:
-    """A GPU as the current one inside the block: a library makes it so, and leaves it at that."""
-    return torch.cuda.device(device) if torch.cuda.is_available() else nullcontext()
 
 
 def _cache(

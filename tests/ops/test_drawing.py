@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from reft_megatron.ops.reference import drawing as reference
 
 # Logarithms and exponentials of different libraries, some ulps of numbers up to 20; fp8.md's band
 # for a log-prob is 1e-5.
+CSRC = Path(__file__).parents[2] / "csrc/kernels"
 BAND = {"rtol": 0, "atol": 1e-5}
 
 
@@ -97,6 +99,30 @@ def test_the_twin_finds_the_same_where_it_passes_over_most_tokens(start: int, vo
         strict=True,
     ):
         assert torch.equal(found, wanted)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+    """The twin as it is on a processor without AVX2, where the loader takes no other clone."""
+    made = tmp_path_factory.mktemp("plain") / "plain.so"
+    flags = ["-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-DREFT_CLONES="]
+    sources = sorted(map(str, (CSRC / "host").glob("*.cpp")))
+    subprocess.run(["c++", *flags, f"-I{CSRC}", *sources, "-o", str(made)], check=True)
+    return kernels.Library(made)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@pytest.mark.parametrize("vocabulary", [129, 5000])
+def test_every_kind_of_processor_draws_the_same_bits(
+    plain: kernels.Library, vocabulary: int, temperature: float
+):
+    x = scene(100, vocabulary)
+    how = {"start": 2, "temperature": temperature, "greedy": False}
+    for sums in (False, True):
+        found, wanted = (
+            library.draw(*x, **how, sums=sums)[: 3 + sums] for library in (plain, kernels.host())
+        )
+        assert all(map(torch.equal, found, wanted))
 
 
 def test_the_noise_is_that_of_philox():

@@ -7,8 +7,9 @@
 
 #include "arithmetic/drawing.hpp"
 
-// The same source for each kind of processor; the loader chooses.
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__has_attribute)
+// The same source for each kind of processor; the loader chooses. (-DREFT_CLONES= makes one alone.)
+#if !defined(REFT_CLONES) && defined(__x86_64__) && defined(__gnu_linux__) && \
+    defined(__has_attribute)
 #if __has_attribute(target_clones)
 #define REFT_CLONES __attribute__((target_clones("avx2", "default")))
 #endif
