@@ -2,7 +2,8 @@
 
 Owns the balance. The last stage also makes log-probs of, or draws from, the whole vocabulary, which
 in a small model takes as long as several layers; with as many layers as the others it would keep
-them all waiting. What is computed does not depend on the split.
+them all waiting. What a layer computes does not depend on the split. Dropout does, which every
+stage draws by itself, and the order in which the gradients' norm is summed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from reft_megatron.config import ModelConfig, ParallelConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.policy.families import Architecture
 
-__all__ = ["balance", "check_split", "output_cost", "split_layers"]
+__all__ = ["balance", "check_split", "layer_weights", "output_cost", "split_layers"]
 
 _NEAR = 1.1
 """FLOPs are an estimate of time. Splits within a tenth of the best one are taken to be as good."""
@@ -60,11 +61,17 @@ def balance(layers: int, stages: int, *, output: float) -> tuple[int, ...]:
 
 def output_cost(architecture: Architecture, rows: int) -> float:
     """FLOPs of a token's product with a vocabulary of `rows`, in those of a layer."""
-    shape, attention = architecture, architecture.attention
+    attention = architecture.attention
+    seen = min(_SEEN, architecture.positions, attention.window or _SEEN)
+    layer = layer_weights(architecture) + 2 * seen * attention.heads * attention.size
+    return rows * architecture.hidden / layer
+
+
+def layer_weights(architecture: Architecture) -> int:
+    """Numbers in the matrices of a layer; each is two FLOPs of a token."""
+    attention, mlp = architecture.attention, 3 if architecture.gated else 2
     query, key = attention.heads * attention.size, attention.groups * attention.size
-    products = shape.hidden * (2 * query + 2 * key + shape.ffn * (3 if shape.gated else 2))
-    seen = min(_SEEN, shape.positions, attention.window or _SEEN)
-    return rows * shape.hidden / (products + 2 * seen * query)
+    return architecture.hidden * (2 * query + 2 * key + architecture.ffn * mlp)
 
 
 def check_split(architecture: Architecture, parallel: ParallelConfig) -> None:

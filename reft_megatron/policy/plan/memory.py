@@ -5,9 +5,9 @@ activations are what autograd keeps, tensor by tensor (`plan.activations`). What
 for a moment is counted where it is large: logits, a prefill, the layer at hand. What CUDA, NCCL and
 fragmentation take is not counted here.
 
-Not everything is there at once. Generation and update come one after the other, so the total
-counts the larger of the two. (The optimizer's step needs next to nothing beside its state.) Where
-ranks share one memory, the mean over them counts.
+Not everything is there at once. Generation, update and the visit of a reference that waits on the
+host come one after the other, so the total counts the largest of the three. (The optimizer's step
+needs next to nothing beside its state.) Where ranks share one memory, the mean over them counts.
 """
 
 from __future__ import annotations

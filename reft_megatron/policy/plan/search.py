@@ -25,7 +25,12 @@ KEPT_BACK = 0.05
 """Share of a GPU's memory left to CUDA, NCCL and fragmentation."""
 
 _FEW_SLOTS, _MOST_CHUNKS, _MOST_GPUS = 8, 4, 4096
-_LIGHTER = {"ppo": ("sft", "evaluate"), "sft": ("evaluate",)}
+_LIGHTER = {
+    "ppo": ("sft", "evaluate"),
+    "online_sl": ("sft", "evaluate"),
+    "sft": ("evaluate",),
+    "offline_sl": ("evaluate",),
+}
 """Recipes that need less memory for the same model."""
 
 

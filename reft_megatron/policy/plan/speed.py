@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reft_megatron.policy.plan.case import Case
+from reft_megatron.policy.split import layer_weights
 
 __all__ = ["ASSUMPTIONS", "GPUS", "Gpu", "Times", "nearest_gpu", "predict_times"]
 
@@ -182,11 +183,10 @@ def _slowest(case: Case, layer: float, head: float) -> float:
 
 def _layer_flops(case: Case) -> tuple[float, float]:
     """FLOPs a token of one whole layer: in matrix products, in attention proper."""
-    shape, attention = case.architecture, case.architecture.attention
-    query, key = attention.heads * attention.size, attention.groups * attention.size
-    weights = shape.hidden * (2 * query + 2 * key + shape.ffn * (3 if shape.gated else 2))
+    attention = case.architecture.attention
     # A token sees half of its sequence, and is multiplied twice.
-    return 2.0 * weights, 2.0 * case.length * query
+    seen = 2.0 * case.length * attention.heads * attention.size
+    return 2.0 * layer_weights(case.architecture), seen
 
 
 def _ring(size: float, ranks: int, link: float) -> float:

@@ -71,11 +71,16 @@ _TOLD = {
 
 
 def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> Table:
-    """One row a plan: layout, GB by item, total and free, and with `times` seconds by phase."""
+    """One row a plan: layout, GB by item, total and free, and with `times` seconds by phase.
+
+    Below, the layers of stages that do not have equally many.
+    """
     phases = ("generate", "score", "update", "step") if times else ()
     # A visitor is rare, and a line has no room to spare.
     names = [n for n in _NAMES if n != "visit" or any(plan.memory.visit for plan in plans)]
-    table = Table(box=box.SIMPLE, pad_edge=False, padding=0)
+    table = Table(
+        box=box.SIMPLE, pad_edge=False, padding=0, caption=_uneven(plans), caption_justify="left"
+    )
     for name in (
         "TP",
         "PP",
@@ -96,6 +101,14 @@ def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> T
         layout = [*map(str, _sizes(plan.case)), "on" if plan.case.parallel.sequence else "-"]
         table.add_row(*layout, *map(gigabytes, sizes), *seconds)
     return table
+
+
+def _uneven(plans: Sequence[Plan]) -> str | None:
+    """Which pipelines have stages of unlike numbers of layers; None if none has."""
+    cases = [plan.case for plan in plans if len({*plan.case.split}) > 1]
+    told = {case.parallel.pipeline: ", ".join(map(str, case.split)) for case in cases}
+    stages = "; ".join(f"PP {stages}: {layers}" for stages, layers in sorted(told.items()))
+    return f"Layers of each stage: {stages}." if stages else None
 
 
 def trial_table(trials: Sequence[Trial]) -> Table:

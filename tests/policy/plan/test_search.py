@@ -93,6 +93,13 @@ def test_the_cases_of_the_readme():
     }
 
 
+def test_lighter_recipes_are_tried_too():
+    for recipe, lighter in (("online_sl", {"sft", "evaluate"}), ("offline_sl", {"evaluate"})):
+        case = large("galactica-30b", 1, recipe=recipe)
+        told = [trial.change.partition(",")[0] for trial in try_remedies(case, H100, memory=80e9)]
+        assert {x for x in told if "recipe" in x} == {f"the recipe {name}" for name in lighter}
+
+
 def test_remedies_are_the_settings_that_still_waste_memory():
     asked = ("model.precision=fp32", "model.recompute=none")
     wasteful = large(

@@ -66,6 +66,15 @@ def test_a_row_says_layout_items_and_times():
     assert short[0].split()[-1] == "free"
 
 
+def test_below_the_table_are_the_layers_of_uneven_stages():
+    shape = case_of(Layout(world=4), "parallel.pipeline=2", "parallel.pipeline_layers=[3, 1]")
+    found = search(shape, H100, memory=80e9)
+    told = text(plan_table(found.fitting, usable=found.usable)).splitlines()[-1]
+    assert told.strip() == "Layers of each stage: PP 2: 3, 1."
+    even = [plan for plan in found.fitting if plan.case.parallel.pipeline != 2]
+    assert "Layers" not in text(plan_table(even, usable=found.usable))
+
+
 def test_a_table_is_plain_text_whatever_the_terminal_asks_for(monkeypatch):
     found = search(FOUR, H100, memory=80e9)
     plain = text(plan_table(found.fitting, usable=found.usable))
