@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -21,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
+from reft_megatron.closing import Closing
 from reft_megatron.config import Config, to_yaml
 from reft_megatron.errors import ConfigError
 from reft_megatron.log.metrics import GLOSSARY, check_names, is_timing, value_text
@@ -40,7 +40,7 @@ class Sink(Protocol):
         """Hand over everything that is still held back."""
 
 
-class RunLog:
+class RunLog(Closing):
     """A run's log: use as a context manager, on every rank."""
 
     def __init__(self, folder: Path, config: Config, *, main: bool, start_step: int = 0) -> None:
@@ -65,15 +65,8 @@ class RunLog:
             if wandb is not None:
                 self._sinks.append(_Wandb(wandb, folder, config))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Hand over everything that is still held back."""
         for sink in self._sinks:
             sink.close()
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import Self
 
 import numpy as np
 import torch
 
+from reft_megatron.closing import Closing
 from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError, TrainingError
 from reft_megatron.mesh import Mesh
@@ -29,8 +29,8 @@ from reft_megatron.types import Completion, Problem, Prompt, Rollout
 __all__ = ["Answerer"]
 
 
-class Answerer:
-    """Asks a policy problems and has judged what it says; a context manager."""
+class Answerer(Closing):
+    """Asks a policy problems and has judged what it says."""
 
     def __init__(
         self,
@@ -54,10 +54,8 @@ class Answerer:
         # Few tokens break a line, and only there can a program be over.
         self._breaks = functools.cache(lambda token: "\n" in tokenizer.decode([token]))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """End what judges."""
         if self._bench is not None:
             self._bench.close()
 

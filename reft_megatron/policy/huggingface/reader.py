@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import torch
 from safetensors import SafetensorError, safe_open
 
+from reft_megatron.closing import Closing
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy.huggingface.shard_plan import DTYPES, WEIGHT_DTYPES, TensorInfo
 
@@ -29,8 +30,8 @@ _KINDS = ("model.safetensors", "pytorch_model.bin")
 _AGAIN = "Download or export it again, or point at another folder."
 
 
-class WeightFiles:
-    """The weights of one folder, closed at the end of a `with` block."""
+class WeightFiles(Closing):
+    """The weights of one folder."""
 
     folder: Path
     """Where they are."""
@@ -65,12 +66,6 @@ class WeightFiles:
                     f"{folder / file} lacks tensor {name}, which the index says it holds. {_AGAIN}"
                 )
         self.tensors = MappingProxyType(tensors)
-
-    def __enter__(self) -> WeightFiles:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
 
     def read(
         self, name: str, *, rows: slice | None = None, columns: slice | None = None
@@ -140,12 +135,13 @@ class WeightFiles:
     def _map(self, file: str, nbytes: int) -> _File:
         """The open `file`, which may have `nbytes` more mapped in."""
         if self._open is None or self._open_name != file or self._mapped + nbytes > MAPPED_BYTES:
-            self._close()
+            self.close()
             self._open, self._open_name = _open_file(self.folder / file), file
         self._mapped += nbytes
         return self._open
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the file that is mapped."""
         self._open, self._open_name, self._mapped = None, "", 0
 
     def _check_finite(self, name: str, values: torch.Tensor) -> None:
