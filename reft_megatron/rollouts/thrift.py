@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["BINARY", "BYTE", "I32", "I64", "LIST", "STRUCT", "Struct", "read", "varint", "write"]
+__all__ = ["BINARY", "I32", "I64", "LIST", "STRUCT", "Struct", "read", "varint", "write"]
 
 Struct = dict[int, tuple[int, Any]]
 """(type, value) of each field by its number; a list's value is (type of its elements, elements)."""
 
-_TRUE, _FALSE, BYTE, _I16, I32, I64, _DOUBLE, BINARY, LIST, _SET, _MAP, STRUCT = range(1, 13)
+_TRUE, _FALSE, _BYTE, _I16, I32, I64, _DOUBLE, BINARY, LIST, _SET, _MAP, STRUCT = range(1, 13)
 _LONG = 15
 """In the place of a small number: it follows by itself."""
 
@@ -89,7 +89,7 @@ class _Reader:
         kinds: dict[int, Callable[[], Any]] = {
             _TRUE: lambda: True,
             _FALSE: lambda: False,
-            BYTE: lambda: self._bytes(1),
+            _BYTE: lambda: self._bytes(1),
             _I16: self._signed,
             I32: self._signed,
             I64: self._signed,

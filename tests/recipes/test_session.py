@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from reft_megatron.config import load_config
+from reft_megatron.errors import CheckpointError
 from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.ops import kernels
-from reft_megatron.policy import StepStats
+from reft_megatron.policy import StepStats, join
 from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.order import epoch_order
 from reft_megatron.recipes.session import Session
@@ -228,6 +229,29 @@ def test_the_model_is_asked_once_what_it_is(
     assert name == "opt-4x96"
     assert tokens > 1
     assert problems == 4
+
+
+def play_weights(folder: Path) -> list[str]:
+    """What each rank takes the weights for: the main rank sees `folder`, or it alone does not."""
+    told = []
+    mesh = join(load_config(None).parallel, seed=0, timeout_s=300, threads=1)
+    for there in (mesh.main, not mesh.main):
+        load = folder if there else folder / "gone"
+        session = SimpleNamespace(mesh=mesh, config=load_config(None, [f"model.load={load}"]))
+        try:
+            told.append(Session.weights.func(session))
+        except CheckpointError as error:
+            told.append(str(error))
+    return told
+
+
+def test_the_main_rank_says_for_all_what_the_weights_are(ranks: Ranks, tmp_path: Path) -> None:
+    """Ranks may see a shared folder at different moments, and one must not raise alone."""
+    (tmp_path / "manifest.json").write_text("{}")
+    first, second = ranks(2, play_weights, tmp_path)
+    assert first == second
+    assert re.fullmatch("[0-9a-f]{32}", first[0])
+    assert first[1].startswith(f"there are no weights in {tmp_path}/gone")
 
 
 def test_a_skipped_step_accuses_only_bad_batches() -> None:
