@@ -5,8 +5,9 @@ was interrupted; and the policy, asked for what the journal of an interrupted it
 hold yet. And the way of new rollouts to the disk: into the journal as they are judged, into the
 ledger, with their scores, once all are there.
 
-What is found on the disk is believed only in a run that continues with the same settings, and only
-if it was sampled by this version of the policy with this seed: then it is what would come again.
+What is found on the disk is believed only in a run that continues with the same settings, from the
+same weights, and only if it was sampled by this version of the policy with this seed: then it is
+what would come again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+
+import xxhash
 
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops.sampling import Sampling
@@ -89,7 +92,7 @@ class Collection:
         self._refuse_strange()
         for line in self._ledger.drop_damaged():
             self._session.log.say(line)
-        if not self._session.continues:
+        if not (self._session.continues and began(self._session, self._ledger, since=first)):
             self._ledger.drop_from(first)
             remove_journal(self._journals)
 
@@ -119,6 +122,7 @@ class Collection:
         session, answerer = self._session, self._session.answerer
         with Journal(
             self._journals,
+            origin=_digest(_origin(session)),
             iteration=iteration,
             seed=sampling.seed,
             policy_version=policy.version,
@@ -184,24 +188,35 @@ class Collection:
 
 def ledger_at(session: Session, folder: str = "") -> Ledger:
     """The ledger in `folder`, or the one that the run records; of its task and tokenizer alone."""
+    return Ledger(folder or _own(session), origin=_origin(session))
+
+
+def began(session: Session, ledger: Ledger, *, since: int = 1) -> bool:
+    """True if a run with these settings, from these weights, recorded `ledger`, or may have.
+
+    It may where nobody said. Only iterations from `since` on are looked at.
+    """
+    own = _origin(session)
+    wanted = (own.weights, own.settings)
+    told = (ledger.origin(n) for n in ledger.iterations() if n >= since)
+    origins = filter(None, told)
+    return all((o.weights, o.settings) in (wanted, ("", "")) for o in origins)
+
+
+def _origin(session: Session) -> Origin:
+    """What the run labels its rollouts with."""
     task = session.task
-    origin = Origin(
+    return Origin(
         task=f"{task.name} ({task.form})",
         tokenizer=session.tokenizer.fingerprint,
         weights=session.weights,
         settings=settings_digest(session.config, session.recipe),
     )
-    return Ledger(folder or _own(session), origin=origin)
 
 
-def began(session: Session, ledger: Ledger) -> bool:
-    """True if a run with these settings, from these weights, recorded all of `ledger`, or may have.
-
-    It may where nobody said.
-    """
-    wanted = (session.weights, settings_digest(session.config, session.recipe))
-    origins = filter(None, map(ledger.origin, ledger.iterations()))
-    return all((o.weights, o.settings) in (wanted, ("", "")) for o in origins)
+def _digest(origin: Origin) -> str:
+    """Of the whole of it, in 16 letters."""
+    return xxhash.xxh3_64_hexdigest(repr(origin).encode())
 
 
 def _own(session: Session) -> Path:

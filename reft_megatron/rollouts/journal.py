@@ -1,9 +1,9 @@
 """The journal: completions are safe as they finish, not when an iteration ends.
 
 Owns a folder with small Arrow files of judged rollouts, each written whole to a temporary name, to
-the disk, and renamed to a name that holds its checksum. They belong to one iteration, sampled with
-one seed by one version of the policy; anything else in the folder is of the past and is dropped.
-Once the ledger has sealed the iteration, the journal goes.
+the disk, and renamed to a name that holds its checksum. They belong to one iteration of one run,
+sampled with one seed by one version of its policy; anything else in the folder is of the past and
+is dropped. Once the ledger has sealed the iteration, the journal goes.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Journal(Closing):
         self,
         folder: str | Path,
         *,
+        origin: str,
         iteration: int,
         seed: int,
         policy_version: int,
@@ -56,10 +57,15 @@ class Journal(Closing):
         seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Rollouts go to the disk once `every` of them or `seconds` have come together."""
+        """Rollouts go to the disk once `every` of them or `seconds` have come together.
+
+        `origin` tells the run from others that used its folder: a digest of what it began with.
+        """
         self._root = Path(folder)
-        self._folder = self._root / f"{iteration}-{seed}-{policy_version}"
-        self._what = f"iteration {iteration}, seed {seed}, policy version {policy_version}"
+        self._folder = self._root / f"{iteration}-{seed}-{policy_version}-{origin}"
+        self._what = (
+            f"iteration {iteration}, seed {seed}, policy version {policy_version} of a run {origin}"
+        )
         self._data_rank, self._every, self._seconds, self._clock = data_rank, every, seconds, clock
         self._waiting: list[Rollout] = []
         self._since = clock()

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -39,8 +40,8 @@ KILLS = int(os.environ.get("REFT_KILLS", "4"))
 
 @pytest.fixture(scope="module")
 def settings(launch: Launcher) -> tuple[str, ...]:
-    warm = ("sft.epochs=2", "sft.batch_size=4", *CONSTANT_LR)
-    run = launch(1, "sft", "collection-warm", *warm)
+    warm = ("sft.epochs=2", "sft.batch_size=4", "checkpoint.every=1", "checkpoint.keep_last=9")
+    run = launch(1, "sft", "collection-warm", *warm, *CONSTANT_LR)
     return (f"model.load={run.folder / 'checkpoints' / 'latest'}",)
 
 
@@ -164,6 +165,35 @@ def test_a_killed_generation_goes_on_with_its_journal(launch: Launcher, settings
     assert "iteration 1 goes on with" in resumed.out[0]
     assert rollouts(resumed, 1) == rollouts(whole, 1)
     assert not (resumed.folder / "journal").exists()
+
+
+def test_nothing_is_believed_that_other_weights_left(
+    launch: Launcher, settings: tuple[str, ...], tmp_path: Path
+):
+    """A checkpoint that is written anew in its place has the settings of the one before it."""
+    steps = sorted((launch.folder / "collection-warm" / "checkpoints").glob("step_*"))
+    weights = tmp_path / "weights"
+    asked = (*MANY, f"model.load={weights}")
+
+    def write_anew(step: Path) -> None:
+        shutil.rmtree(weights, ignore_errors=True)
+        shutil.copytree(step, weights)
+
+    write_anew(steps[0])
+    run = launch.start(1, "ppo", "rewritten", *asked)
+    run.signal(signal.SIGKILL, once=lambda: list(run.folder.glob("journal/1-*/part-*.arrow")))
+    (journal,) = run.folder.glob("journal/1-*")
+    write_anew(steps[1])
+    run = launch(1, "ppo", "rewritten", *asked)
+    assert f"dropped {journal}: it is not of iteration 1" in run.out[0].replace("\n", "")
+    assert "goes on with" not in run.out[0]
+    second = Ledger(run.folder / "ledger").origin(1)
+    # As a kill between ledger and checkpoint leaves it.
+    shutil.rmtree(run.folder / "checkpoints")
+    write_anew(steps[0])
+    run = launch(1, "ppo", "rewritten", *asked)
+    assert "in the ledger already" not in run.out[0]
+    assert Ledger(run.folder / "ledger").origin(1) != second
 
 
 def rollouts(run: Run, iteration: int) -> dict[tuple[str, int], list[int]]:

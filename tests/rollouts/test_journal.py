@@ -18,7 +18,7 @@ from reft_megatron.errors import DataError
 from reft_megatron.rollouts.journal import Journal, remove_journal
 from tests.rollouts.scene import make_rollout
 
-KEY = {"iteration": 3, "seed": 7, "policy_version": 4}
+KEY = {"origin": "0", "iteration": 3, "seed": 7, "policy_version": 4}
 ROLLOUTS = [make_rollout(number, sample) for number in range(3) for sample in range(2)]
 
 
@@ -106,13 +106,15 @@ def test_a_torn_file_is_dropped_and_told(tmp_path: Path, damage: Callable[[Path]
 
 @pytest.mark.parametrize("other", KEY)
 def test_a_journal_of_something_else_is_dropped(tmp_path: Path, other: str):
-    journal = Journal(tmp_path, **{**KEY, other: 2})
+    journal = Journal(tmp_path, **{**KEY, other: "2"})
     journal.append(ROLLOUTS)
     journal.flush()
     (old,) = tmp_path.iterdir()
     found = Journal(tmp_path, **KEY).recover()
     assert found.rollouts == []
-    assert found.dropped == [f"dropped {old}: it is not of iteration 3, seed 7, policy version 4"]
+    assert found.dropped == [
+        f"dropped {old}: it is not of iteration 3, seed 7, policy version 4 of a run 0"
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
