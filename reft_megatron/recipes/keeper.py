@@ -14,11 +14,13 @@ from typing import Any
 from reft_megatron.config import CheckpointConfig
 from reft_megatron.errors import CheckpointError
 from reft_megatron.policy import Policy
+from reft_megatron.policy.meta import read_meta
 
 __all__ = ["CheckpointKeeper", "Progress"]
 
 Progress = dict[str, Any]
-"""What a recipe must know to go on, plain JSON; holds at least `step` and `best_step` (0: none)."""
+"""What a recipe must know to go on, plain JSON; holds at least `step` and `best_step` (0: none), and
+`recipe` if that is to be asked for."""
 
 
 class CheckpointKeeper:
@@ -32,6 +34,15 @@ class CheckpointKeeper:
     def used(self) -> bool:
         """True if the folder holds a checkpoint."""
         return bool(self._complete())
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that saved the newest checkpoint; empty if there is none.
+
+        Raises CheckpointError if that cannot be read.
+        """
+        found = self._complete()
+        return str(read_meta(found[-1])["extra"]["recipe"]) if found else ""
 
     def resume(self, policy: Policy, *, enabled: bool) -> Progress:
         """Restore the newest checkpoint into `policy` and return its progress; {} if none.

@@ -179,16 +179,11 @@ class Session:
         """Take initial weights, resume if the run has a checkpoint, open the log.
 
         Returns the step of the checkpoint, 0 at a fresh start. Raises CheckpointError for a
-        checkpoint that is unusable, of another recipe, or of other settings.
+        checkpoint that is unusable or of other settings.
         """
         progress = self._keeper.resume(policy, enabled=self.config.run.resume)
         if not progress:
             self._load_weights(policy)
-        elif progress["recipe"] != self.recipe:
-            raise CheckpointError(
-                f"{self.folder} holds checkpoints of the recipe {progress['recipe']}, and this is "
-                f"{self.recipe}. Choose another run.name."
-            )
         else:
             self._check_settings(progress["config"])
         self.continues = bool(progress) or self._started_alike()
@@ -336,8 +331,16 @@ class Session:
         check_memory(case, available_memory(self.mesh))
 
     def _check_recipe(self) -> None:
-        """ConfigError, on every rank, if another recipe's run is in the folder."""
-        begun = self.mesh.world.broadcast_object(recipe_in(self.folder))
+        """ConfigError, on every rank, if another recipe's run is in the folder.
+
+        CheckpointError if its newest checkpoint cannot be read.
+        """
+        begun = ""
+        with self.mesh.world.together():
+            if self.mesh.main:
+                # Checkpoints know it also where an earlier version wrote the settings.
+                begun = self._keeper.recipe or recipe_in(self.folder)
+        begun = self.mesh.world.broadcast_object(begun)
         if begun not in ("", self.recipe):
             raise ConfigError(
                 f"{self.folder} holds a run of the recipe {begun}, and this is {self.recipe}, "

@@ -287,6 +287,21 @@ def test_a_used_folder(launch: Launcher, small: Run) -> None:
     assert small.content("**/*") == before
 
 
+def test_a_used_folder_of_before_the_recipe_was_written_down(launch: Launcher, small: Run) -> None:
+    """Its checkpoints say it."""
+    old = shutil.copytree(small.folder, launch.folder / "small-old", symlinks=True)
+    settings = (old / "config.yaml").read_text().partition("\n")[2]
+    (old / "config.yaml").write_text(settings)
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    for recipe in ("ppo", "evaluate", "sample"):
+        message = launch.refused(1, recipe, "small-old")
+        assert message == (
+            f"reft-megatron: ConfigError: {old} holds a run of the recipe sft, and this is "
+            f"{recipe}, which would mix its results with those. Choose another run.name.\n"
+        )
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+
+
 def test_what_one_rank_meets_ends_all(launch: Launcher, small: Run) -> None:
     """Only the main rank reads the metrics file; the other must not wait for ever."""
     metrics = small.folder / "metrics.jsonl"
