@@ -7,7 +7,9 @@ caller (`x[mask]`, then concatenated).
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,6 +18,8 @@ __all__ = [
     "cross_entropy",
     "explained_variance",
     "mean_sequence_kl",
+    "probabilities",
+    "reference_scores",
     "rollout_statistics",
 ]
 
@@ -76,3 +80,16 @@ def cross_entropy(*, margins: Tensor, labels: Tensor) -> float:
     """
     signed = torch.where(labels, -margins.double(), margins.double())
     return functional.softplus(signed, threshold=40).mean().item()
+
+
+def probabilities(margins: NDArray[np.float32]) -> NDArray[np.float64]:
+    """P(right) by a reranker's margins: softmax of its two classes, 1 / (1 + exp(-margin)), [N]."""
+    return 0.5 * (1 + np.tanh(0.5 * margins.astype(np.float64)))
+
+
+def reference_scores(margins: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The `probabilities` as the reference compares them, rounded to bf16, which makes ties.
+
+    train_reward_model.py:247-249. Its model is bf16 too, whose scores are rounded before.
+    """
+    return torch.from_numpy(probabilities(margins)).bfloat16().float().numpy()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from reft_megatron.errors import DataError
 from reft_megatron.files import drafting
-from reft_megatron.recipes.reranker import probabilities, reference_scores
+from reft_megatron.learner.statistics import probabilities, reference_scores
 from reft_megatron.rewards import majority, reranked, weighted_majority
 from reft_megatron.rewards.statistics import Outcomes, doublings, pass_at
 from reft_megatron.rollouts.disk import refused

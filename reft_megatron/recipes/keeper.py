@@ -19,8 +19,7 @@ from reft_megatron.policy.meta import read_meta
 __all__ = ["CheckpointKeeper", "Progress"]
 
 Progress = dict[str, Any]
-"""What a recipe must know to go on, plain JSON; holds at least `step` and `best_step` (0: none), and
-`recipe` if that is to be asked for."""
+"""What a recipe must know to go on, as JSON: at least `step`, `best_step` (0: none), `recipe`."""
 
 
 class CheckpointKeeper:

@@ -115,11 +115,14 @@ def _mean(documents: Documents) -> list[NDArray[np.float32]]:
 def _right_ones(session: Session, batch: Batch) -> tuple[list[Document], int]:
     """Right completions to learn from, and how many problems have right ones at all."""
     reference = session.task.parity == "reference"
-    with correct(
-        batch.buffer.batches,
-        unique=not reference,
-        gold=None if reference else gold_texts(session.task, batch.problems),
-    ) as chosen:
+    with session.mesh.world.together():
+        chosen = correct(
+            batch.buffer.batches,
+            unique=not reference,
+            gold=None if reference else gold_texts(session.task, batch.problems),
+            folder=session.folder,
+        )
+    with chosen:
         documents = [sampled_document(session, chosen, index) for index in range(len(chosen))]
         return documents, len(chosen.names)
 

@@ -34,8 +34,6 @@ __all__ = [
     "check_room",
     "margins",
     "open_reranker",
-    "probabilities",
-    "reference_scores",
     "score_rollouts",
 ]
 
@@ -96,7 +94,9 @@ def open_reranker(session: Session, folder: str | Path) -> Policy:
 
 def score_rollouts(session: Session, reranker: Policy, source: Source) -> NDArray[np.float32]:
     """`margins` of every rollout, in the order of `source` (as `Ledger.batches`)."""
-    with every(source, folder=session.folder) as chosen:
+    with session.mesh.world.together():
+        chosen = every(source, folder=session.folder)
+    with chosen:
         return margins(session, reranker, chosen, indices=np.arange(len(chosen)))
 
 
@@ -124,19 +124,6 @@ def margins(
             "lower optimizer.lr."
         )
     return found
-
-
-def probabilities(margins: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Of being right: the softmax of both classes, 1 / (1 + exp(-margin)), [N]."""
-    return 0.5 * (1 + np.tanh(0.5 * margins.astype(np.float64)))
-
-
-def reference_scores(margins: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The `probabilities` as the reference compares them, rounded to bf16, which makes ties.
-
-    train_reward_model.py:247-249. Its model is bf16 too, whose scores are rounded before.
-    """
-    return torch.from_numpy(probabilities(margins)).bfloat16().float().numpy()
 
 
 def check_room(session: Session, architecture: Architecture, chosen: TrainingSet) -> None:

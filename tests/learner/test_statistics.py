@@ -13,6 +13,8 @@ from reft_megatron.learner.statistics import (
     cross_entropy,
     explained_variance,
     mean_sequence_kl,
+    probabilities,
+    reference_scores,
     rollout_statistics,
 )
 
@@ -84,3 +86,20 @@ def test_the_cross_entropy_of_margins_is_that_of_two_classes():
     wanted = torch.nn.functional.cross_entropy(scores, labels.long()).item()
     margins = scores[:, 1] - scores[:, 0]
     assert cross_entropy(margins=margins, labels=labels) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_probability_is_the_softmax_of_two_classes():
+    scores = torch.tensor([[0.0, 0.0], [1.5, -0.5], [-40.0, 40.0], [900.0, -900.0]])
+    wanted = scores.double().softmax(dim=1)[:, 1].numpy()
+    found = probabilities((scores[:, 1] - scores[:, 0]).numpy())
+    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-16)
+
+
+def test_the_references_scores_are_bf16_and_tie():
+    """Between 1/2 and 1 bf16 has steps of 1/256: what is surer than 511/512 is sure."""
+    margins = np.array([-30.0, 0.0, 1.0, 6.0, 6.5, 30.0], np.float32)
+    found = reference_scores(margins)
+    wanted = torch.stack([torch.zeros(6), torch.from_numpy(margins)], 1).softmax(1)[:, 1]
+    assert found.tolist() == wanted.bfloat16().float().tolist()
+    assert found.dtype == np.float32
+    assert found[3] < found[4] == found[5] == 1

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import transformers
@@ -17,12 +19,7 @@ from reft_megatron.mesh import Axis
 from reft_megatron.policy import Policy
 from reft_megatron.policy.huggingface import to_huggingface
 from reft_megatron.recipes.collection import ledger_at
-from reft_megatron.recipes.reranker import (
-    open_reranker,
-    probabilities,
-    reference_scores,
-    score_rollouts,
-)
+from reft_megatron.recipes.reranker import open_reranker, score_rollouts
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.batch import lay_out
 from reft_megatron.rollouts.ledger import Ledger
@@ -41,25 +38,8 @@ LAYOUTS = {
 ONE_STEP = ("model.head=rerank", "rerank.epochs=1", "rerank.batch_size=192", "rerank.dev_size=8")
 
 
-def test_the_probability_is_the_softmax_of_two_classes() -> None:
-    scores = torch.tensor([[0.0, 0.0], [1.5, -0.5], [-40.0, 40.0], [900.0, -900.0]])
-    wanted = scores.double().softmax(dim=1)[:, 1].numpy()
-    found = probabilities((scores[:, 1] - scores[:, 0]).numpy())
-    np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-16)
-
-
-def test_the_references_scores_are_bf16_and_tie() -> None:
-    """Between 1/2 and 1 bf16 has steps of 1/256: what is surer than 511/512 is sure."""
-    margins = np.array([-30.0, 0.0, 1.0, 6.0, 6.5, 30.0], np.float32)
-    found = reference_scores(margins)
-    wanted = torch.stack([torch.zeros(6), torch.from_numpy(margins)], 1).softmax(1)[:, 1]
-    assert found.tolist() == wanted.bfloat16().float().tolist()
-    assert found.dtype == np.float32
-    assert found[3] < found[4] == found[5] == 1
-
-
 def play_scores(arguments: tuple[str, ...], reranker: str, ledger: str) -> Any:
-    """Scores of a ledger beside a policy of its own, the same one by one, and two refusals."""
+    """Scores of a ledger beside a policy of its own, the same one by one, and refusals."""
     config = load_config(None, arguments)
     with Session(config, "evaluate") as session:
         policy = session.build(total_steps=None)
@@ -72,6 +52,7 @@ def play_scores(arguments: tuple[str, ...], reranker: str, ledger: str) -> Any:
             rollouts = [r for n in source.iterations() for r in source.read(n)]
             singles = [_single(session, scorer, rollout) for rollout in rollouts]
         said = [_refusal(session, scorer, source, tokens=30), _no_head(session)]
+        said.append(_full_disk(session, scorer, source))
         for chunk in scorer.chunks:
             for name, parameter in chunk.named_parameters():
                 if "rerank_head" in name:
@@ -99,6 +80,20 @@ def _refusal(session: Session, scorer: Policy, source: Any, *, tokens: int) -> s
     with pytest.raises(DataError) as caught:
         score_rollouts(session, scorer, source.batches)
     session.config = whole
+    return str(caught.value)
+
+
+def _full_disk(session: Session, scorer: Policy, source: Any) -> str:
+    """Of the last rank alone, which keeps the tokens for itself; the others must not wait."""
+    world = session.mesh.world
+
+    def batches(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        if world.rank == world.size - 1:
+            raise DataError("the disk is full")
+        return source.batches(columns)
+
+    with pytest.raises(DataError) as caught:
+        score_rollouts(session, scorer, batches)
     return str(caught.value)
 
 
@@ -134,7 +129,8 @@ def test_every_layout_scores_alike(
         np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-5)
         assert said[0].startswith("a rollout of problem svamp_")
         assert "it lacks rerank_head.weight" in said[1]
-        assert said[2].startswith(
+        assert said[2] == "the disk is full"
+        assert said[3].startswith(
             "the reranker's scores of 240 of 240 rollouts are not finite, first one of problem "
         )
     assert np.ptp(alone) > 0.01, "the story needs scores that differ"
