@@ -17,6 +17,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "closing": 0,
+    "durations": 0,
     "config": 0,
     "mesh": 0,
     "log": 0,

@@ -1,8 +1,8 @@
 """`reft-megatron compare`: two evaluations of the same problems, by figure.
 
-Owns reading what `evaluate` left of each problem, and saying what differs. A difference is the
-first run's mean minus the second's, with the 95 % interval of the bootstrap over problems, both
-runs on the same draws: where intervals of the two overlap, their difference may still be sure.
+Owns saying what differs. A difference is the first run's mean minus the second's, with the 95 %
+interval of the bootstrap over problems, both runs on the same draws: where intervals of the two
+overlap, their difference may still be sure.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from reft_megatron.commands.outcomes import read_outcomes
 from reft_megatron.errors import DataError
 from reft_megatron.rewards.statistics import Estimate, paired_bootstrap
 
 __all__ = ["parser", "run"]
-
-_FILE = "outcomes.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +37,12 @@ class Difference:
     difference: Estimate
     """First minus second."""
 
-    @property
-    def sure(self) -> bool:
-        """True if the interval leaves out 0."""
-        return not self.difference.low <= 0 <= self.difference.high
-
 
 def run(arguments: Sequence[str]) -> None:
     """Run the command; raises DataError for what cannot be compared."""
     options = parser().parse_args(arguments)
     names = (str(options.first), str(options.second))
-    runs = (_read(options.first), _read(options.second))
+    runs = (read_outcomes(options.first), read_outcomes(options.second))
     found = _differences(runs, names)
     alone = [sorted(set(ours) - set(found)) for ours in runs]
     problems = len(next(iter(runs[0].values())))
@@ -80,43 +74,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("second", type=Path, metavar="RUN_B", help="folder of another")
     made.add_argument("--json", action="store_true", help="print JSON in the place of a table")
     return made
-
-
-def _read(folder: Path) -> dict[str, dict[str, float]]:
-    """Of each figure the outcome of each problem id; DataError if that is not what is there."""
-    path = folder / _FILE
-    try:
-        tree = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}. Name the folder of a run of the recipe "
-            "evaluate that has ended."
-        ) from None
-    except ValueError:
-        tree = None
-    problems = tree.pop("problems", None) if isinstance(tree, dict) else None
-    if not isinstance(problems, list) or not problems or not all(map(_is_name, problems)):
-        raise DataError(f"{path} names no problems: it is not what evaluate writes. Evaluate anew.")
-    if len({*problems}) < len(problems):
-        raise DataError(f"{path} names a problem twice. Evaluate anew.")
-    assert isinstance(tree, dict)
-    for name, outcomes in tree.items():
-        if not _are_outcomes(outcomes, len(problems)):
-            raise DataError(
-                f"{path}: {name} is not a list of {len(problems)} numbers from 0 to 1, one of each "
-                "problem. Evaluate anew."
-            )
-    return {name: dict(zip(problems, outcomes, strict=True)) for name, outcomes in tree.items()}
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _are_outcomes(value: Any, count: int) -> bool:
-    if not isinstance(value, list) or len(value) != count:
-        return False
-    return all(type(outcome) in (int, float) and 0 <= outcome <= 1 for outcome in value)
 
 
 def _differences(
@@ -154,7 +111,7 @@ def _tree(
             "difference": one.difference.value,
             "low": one.difference.low,
             "high": one.difference.high,
-            "excludes_zero": one.sure,
+            "excludes_zero": one.difference.sure,
         }
         for name, one in found.items()
     }
@@ -182,7 +139,7 @@ def _show(
             f"{one.second:.1%}",
             f"{100 * one.difference.value:+.1f}",
             " to ".join(ends),
-            "yes" if one.sure else "no",
+            "yes" if one.difference.sure else "no",
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

@@ -100,7 +100,11 @@ _ROWS = (
     ("train/grad_norm", "norm", "Global gradient norm before clipping"),
     ("train/lr", "rate", "Learning rate of the step"),
     ("train/skipped_steps", "steps", "Steps skipped so far for a non-finite loss or gradient"),
-    ("train/epoch", "epochs", "Passes over the training problems so far"),
+    (
+        "train/epoch",
+        "epochs",
+        "Passes so far over the problems, or texts, that are learnt from",
+    ),
     (
         "train/sampled_loss",
         "nats",

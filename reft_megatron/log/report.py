@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from reft_megatron.config import DEFAULT_PRESET, Config, to_yaml
+from reft_megatron.durations import duration_text
 from reft_megatron.log.metrics import value_text
 from reft_megatron.log.page import Table, images, write_page
 from reft_megatron.log.pictures import PICTURES
@@ -73,7 +74,7 @@ def _lead(config: dict[str, Any], series: Series) -> str:
     seconds = sum(series.get("time/iteration", ([], []))[1])
     return (
         f"{_model(config['model'])} on {config['task']['name']} ({config['task']['form']} form), "
-        f"seed {config['run']['seed']}: {last:,} steps in {_duration(seconds)}."
+        f"seed {config['run']['seed']}: {last:,} steps in {duration_text(seconds)}."
     )
 
 
@@ -81,12 +82,6 @@ def _model(settings: dict[str, Any]) -> str:
     """The model by its preset, or the folder that it comes from."""
     named = settings["preset"] or settings["hf"] or settings["load"] or DEFAULT_PRESET
     return Path(named).name
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _tiles(series: Series) -> list[dict[str, str]]:
@@ -117,7 +112,7 @@ def _phase_table(series: Series) -> list[Table]:
     if not whole:
         return []
     sums["outside the phases"] = whole - sum(sums.values())
-    rows = [(name, _duration(s), f"{s / whole:.1%}") for name, s in sums.items()]
+    rows = [(name, duration_text(s), f"{s / whole:.1%}") for name, s in sums.items()]
     return [Table(title="Where the time went", header=("phase", "time", "share"), rows=rows)]
 
 

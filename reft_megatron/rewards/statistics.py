@@ -38,7 +38,12 @@ class Estimate:
     low: float
     """Lower end of the interval."""
     high: float
-    """Upper end; a difference whose interval leaves out 0 is there."""
+    """Upper end."""
+
+    @property
+    def sure(self) -> bool:
+        """Of a difference: whether its interval leaves out 0."""
+        return not self.low <= 0 <= self.high
 
 
 def doublings(samples: int) -> list[int]:

@@ -111,11 +111,13 @@ def test_pairs_tell_what_intervals_apart_do_not() -> None:
     )
     assert pair.value == pytest.approx(ours.mean() - theirs.mean())
     assert 0 < pair.low < pair.value < pair.high < 0.1
+    assert pair.sure
 
 
 def test_a_method_does_not_differ_from_itself() -> None:
     outcomes = {"a_1": 1.0, "a_2": 0.0, "a_3": 0.25}
     assert paired_bootstrap(outcomes, outcomes) == Estimate(value=0.0, low=0.0, high=0.0)
+    assert not paired_bootstrap(outcomes, outcomes).sure
 
 
 def test_methods_are_compared_on_the_same_problems() -> None:

@@ -24,6 +24,7 @@ from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
 from reft_megatron.commands.reproduce.plan import Step, check_inputs, plan
 from reft_megatron.commands.reproduce.results_file import write_results
 from reft_megatron.commands.reproduce.table import show_results
+from reft_megatron.durations import duration_text
 from reft_megatron.errors import ConfigError, DataError, TrainingError
 from reft_megatron.files import write_whole
 
@@ -162,7 +163,7 @@ def _show(console: Console, steps: Sequence[Step], removed: Sequence[str]) -> No
     """What there is to do, and why."""
     for step in steps:
         told = {
-            "done": f"done ({_duration(step.seconds)})",
+            "done": f"done ({duration_text(step.seconds)})",
             "go on": "goes on from its last checkpoint",
             "begin": "to be removed and made again"
             if step.stage.name in removed and step.folder.exists()
@@ -190,7 +191,7 @@ def _make(console: Console, pipeline: Pipeline, step: Step, *, stopper: Stopper)
     if step.state == "done":
         if read_record(step.folder) is None:
             write_record(step.folder, Record(identity=step.identity, seconds=step.seconds))
-        console.print(f"== {_name(step)}: done before, {_duration(step.seconds)}")
+        console.print(f"== {_name(step)}: done before, {duration_text(step.seconds)}")
         return
     if stopper.asked:
         raise TrainingError(f"stopped before stage {_name(step)}: run the same command to go on.")
@@ -218,7 +219,7 @@ def _make(console: Console, pipeline: Pipeline, step: Step, *, stopper: Stopper)
         raise TrainingError(
             f"stage {_name(step)} stopped early, on SIGTERM: run the same command to go on."
         )
-    console.print(f"== {_name(step)}: {_duration(seconds)}")
+    console.print(f"== {_name(step)}: {duration_text(seconds)}")
 
 
 def _finished(console: Console, pipeline: Pipeline) -> Pipeline:
@@ -258,9 +259,3 @@ def _tell(console: Console, pipeline: Pipeline) -> None:
 
 def _name(step: Step) -> str:
     return f"{step.stage.name}, seed {step.seed}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,25 +1,26 @@
 """The figures of finished evaluations, and their differences.
 
-Owns the reading of what `evaluate` left. Intervals are those of drawing the problems anew; how much
-training itself varies is for several seeds to say.
+Owns putting them together. Intervals are those of drawing the problems anew; how much training
+itself varies is for several seeds to say.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reft_megatron.commands.outcomes import read_outcomes
 from reft_megatron.commands.reproduce.identity import read_record
+from reft_megatron.commands.reproduce.names import largest
 from reft_megatron.commands.reproduce.paper import PAPER
 from reft_megatron.commands.reproduce.pipeline import Pipeline, Row
 from reft_megatron.commands.reproduce.results import Method, Results
 from reft_megatron.errors import DataError
 from reft_megatron.rewards.statistics import Estimate, paired_bootstrap
 
-__all__ = ["gather", "largest"]
+__all__ = ["gather"]
 
 _OVER = {"vote": "top-1", "rerank": "vote", "weighted": "vote"}
 """Way to choose an answer -> what it has to beat."""
@@ -37,7 +38,7 @@ def gather(pipeline: Pipeline) -> Results:
     asked: set[tuple[str, int]] = set()
     for seed in pipeline.seeds:
         baseline = next((row for row in pipeline.rows if row.role == "baseline"), None)
-        yardstick = _outcomes(pipeline.folder_of(baseline.stage, seed)) if baseline else None
+        yardstick = read_outcomes(pipeline.folder_of(baseline.stage, seed)) if baseline else None
         for row in pipeline.rows:
             evaluation = pipeline.folder_of(row.stage, seed)
             summary = _read(evaluation / "summary.json")
@@ -63,12 +64,6 @@ def gather(pipeline: Pipeline) -> Results:
     )
 
 
-def largest(names: Mapping[str, object], way: str) -> str | None:
-    """Of figures called `way@k` the one with the largest k; `way` itself where it has none."""
-    found = [name for name in names if name.partition("@")[0] == way]
-    return max(found, key=lambda name: int(name.partition("@")[2] or 0), default=None)
-
-
 def _method(
     pipeline: Pipeline,
     row: Row,
@@ -79,7 +74,7 @@ def _method(
 ) -> Method:
     stage = pipeline.stages[row.stage]
     folder = pipeline.folder_of(row.stage, seed)
-    outcomes = _outcomes(folder)
+    outcomes = read_outcomes(folder)
     runs = _runs(pipeline, row.stage)
     ledger = stage.inputs.get("evaluate.ledger")
     reranker = stage.inputs.get("evaluate.reranker")
@@ -94,6 +89,7 @@ def _method(
         evaluation=folder,
         ledger=pipeline.path_of(ledger, seed) if ledger else None,
         reranker=pipeline.folder_of(reranker.stage, seed) if reranker else None,
+        auc=summary.get("reranker", {}).get("auc"),
         seconds=_seconds(pipeline, runs[-1], [seed]) if runs else 0.0,
         figures=figures,
         differences={
@@ -119,16 +115,6 @@ def _gains(outcomes: _Outcomes) -> dict[str, Estimate]:
         if better and plain in outcomes:
             gains[f"{better} - {plain}"] = paired_bootstrap(outcomes[better], outcomes[plain])
     return gains
-
-
-def _outcomes(folder: Path) -> _Outcomes:
-    tree = _read(folder / "outcomes.json")
-    problems = tree.pop("problems")
-    return {
-        name: dict(zip(problems, values, strict=True))
-        for name, values in tree.items()
-        if re.fullmatch(r"top-1|\w+@\d+", name)
-    }
 
 
 def _seconds(pipeline: Pipeline, stage: str, seeds: Sequence[int]) -> float:

@@ -7,7 +7,7 @@ stages finished; figures are shares in 0..1 under the names that `evaluate` give
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -52,6 +52,9 @@ class Method:
     """Ledger of the samples that were counted; None if the evaluation drew its own, or none."""
     reranker: Path | None
     """Folder of the run that trained the reranker; None without one."""
+    auc: float | None
+    """How well the reranker tells right samples from wrong ones: the area under its ROC curve; None
+    without one, or if all samples are alike."""
     seconds: float
     """Wall-clock time of its own training run."""
     figures: Mapping[str, Estimate]
@@ -90,3 +93,9 @@ class Results:
     def of(self, seed: int) -> tuple[Method, ...]:
         """The methods of one seed, in the table's order."""
         return tuple(method for method in self.methods if method.seed == seed)
+
+    def by_name(self, seeds: Collection[int] | None = None) -> list[list[Method]]:
+        """The methods in the table's order, each with all seeds, or with some of them."""
+        chosen = [method for method in self.methods if seeds is None or method.seed in seeds]
+        names = dict.fromkeys(method.name for method in chosen)
+        return [[method for method in chosen if method.name == name] for name in names]

@@ -6,39 +6,21 @@ Owns both files; shares in 0..1, except `points_over_*`, which are percentage po
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from reft_megatron import __version__
-from reft_megatron.commands.reproduce.figures import largest
+from reft_megatron.commands.reproduce.names import largest
 from reft_megatron.commands.reproduce.results import Method, Results
+from reft_megatron.commands.reproduce.spread import median, spread
 from reft_megatron.files import write_whole
 from reft_megatron.rewards.statistics import Estimate
 
-__all__ = ["Spread", "spread", "write_results"]
+__all__ = ["write_results"]
 
 _MAPPINGS = ("figures", "differences", "gains")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """A figure over seeds."""
-
-    median: float
-    """The median."""
-    low: float
-    """The least."""
-    high: float
-    """The greatest."""
-
-
-def spread(values: Iterable[float]) -> Spread:
-    """The spread of one value or more."""
-    seen = list(values)
-    return Spread(median=statistics.median(seen), low=min(seen), high=max(seen))
 
 
 def write_results(results: Results) -> None:
@@ -49,7 +31,6 @@ def write_results(results: Results) -> None:
 
 
 def _whole(results: Results) -> dict[str, Any]:
-    names = dict.fromkeys(method.name for method in results.methods)
     return {
         "name": results.name,
         "title": results.title,
@@ -58,7 +39,7 @@ def _whole(results: Results) -> dict[str, Any]:
         "num_problems": results.num_problems,
         "seeds": list(results.seeds),
         "methods": [_method(method) for method in results.methods],
-        "over_seeds": {name: _over_seeds(results, name) for name in names},
+        "over_seeds": {same[0].name: _over_seeds(same) for same in results.by_name()},
         "stage_seconds": dict(results.stage_seconds),
     }
 
@@ -71,9 +52,8 @@ def _method(method: Method) -> dict[str, Any]:
     return tree
 
 
-def _over_seeds(results: Results, name: str) -> dict[str, dict[str, Any]]:
+def _over_seeds(same: Sequence[Method]) -> dict[str, dict[str, Any]]:
     """Median and range of everything that a method has, with any number of seeds."""
-    same = [method for method in results.methods if method.name == name]
     found: dict[str, dict[str, Any]] = {}
     for part in _MAPPINGS:
         mappings: list[Mapping[str, Estimate]] = [getattr(method, part) for method in same]
@@ -94,30 +74,38 @@ def _summary(results: Results) -> dict[str, Any]:
     first = results.of(results.seeds[0])
     votes = [largest(method.figures, "vote") for method in first]
     tree["num_votes"] = max((int(vote.partition("@")[2]) for vote in votes if vote), default=0)
-    for method in first:
-        same = [other for other in results.methods if other.name == method.name]
+    keys = _keys(first)
+    for same in results.by_name():
+        method, key = same[0], keys[same[0].name]
         ways = {"top1": "top-1", "vote": largest(method.figures, "vote")}
         ways |= {way: largest(method.figures, way) for way in ("rerank", "weighted")}
         for way, figure in ways.items():
             if figure is None:
                 continue
-            tree[f"{_key(method)}_{way}"] = spread(m.figures[figure].value for m in same).median
+            tree[f"{key}_{way}"] = median(same, figure)
             if len(same) == 1:
                 estimate = method.figures[figure]
                 bounds = [round(estimate.low, 4), round(estimate.high, 4)]
-                tree[f"{_key(method)}_{way}_interval"] = bounds
+                tree[f"{key}_{way}_interval"] = bounds
     ours = next((method for method in first if method.role == "ours"), None)
-    for other in first if ours else ():
-        if other.role in ("start", "baseline", "rival"):
-            key = f"{_key(other)}_top1"
-            gain = tree[f"{_key(ours)}_top1"] - tree[key]
-            tree[f"points_over_{_key(other)}"] = round(100 * gain, 1)
+    for other in first:
+        if ours is not None and other.role in ("start", "baseline", "rival"):
+            key = keys[other.name]
+            gain = tree[f"{keys[ours.name]}_top1"] - tree[f"{key}_top1"]
+            tree[f"points_over_{key}"] = round(100 * gain, 1)
     seconds = {name: round(time, 1) for name, time in results.stage_seconds.items()}
     return tree | {"seconds": round(sum(seconds.values()), 1), "stage_seconds": seconds}
 
 
-def _key(method: Method | None) -> str:
-    """What a method is called in a key: its training stage, or its evaluation without one."""
-    assert method is not None
-    folder: Path = method.runs[-1] if method.runs else method.evaluation
-    return folder.name.replace("-", "_")
+def _keys(methods: Sequence[Method]) -> dict[str, str]:
+    """What methods are called in keys: by their training stage, if it is theirs alone.
+
+    By their evaluation otherwise, as where one policy is tested twice.
+    """
+    trained = Counter(method.runs[-1] for method in methods if method.runs)
+    return {
+        method.name: (
+            method.runs[-1] if method.runs and trained[method.runs[-1]] == 1 else method.evaluation
+        ).name.replace("-", "_")
+        for method in methods
+    }

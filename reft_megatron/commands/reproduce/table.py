@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from reft_megatron.commands.reproduce.figures import largest
-from reft_megatron.commands.reproduce.results import Method, Results
-from reft_megatron.commands.reproduce.results_file import spread
+from reft_megatron.commands.reproduce.names import KINDS, kind_of, largest
+from reft_megatron.commands.reproduce.results import Results
+from reft_megatron.commands.reproduce.spread import across, median
 from reft_megatron.rewards.statistics import Estimate
 
 __all__ = ["show_results"]
-
-_WAYS = ("top-1", "vote", "rerank", "weighted", "pass")
 
 
 def show_results(console: Console, results: Results) -> None:
@@ -32,7 +30,7 @@ def show_results(console: Console, results: Results) -> None:
 
 def _methods(results: Results) -> Table:
     names = {name: name for method in results.methods for name in method.figures}
-    columns = [name for way in _WAYS if (name := largest(names, way))]
+    columns = [name for way in KINDS if (name := largest(names, way))]
     baseline = next((m.name for m in results.methods if m.role == "baseline"), None)
     title = f"{results.title}: {results.num_problems:,} {results.split} problems, percent"
     table = _table(results, title)
@@ -41,7 +39,7 @@ def _methods(results: Results) -> Table:
         table.add_column(column, justify="right")
     if baseline:
         table.add_column(f"top-1 over {baseline}", justify="right")
-    for same in _by_name(results):
+    for same in results.by_name():
         cells = [_cell([m.figures.get(column) for m in same]) for column in columns]
         if baseline:
             cells.append(_cell([m.differences.get("top-1") for m in same], signed=True))
@@ -56,7 +54,7 @@ def _choosing(results: Results) -> Table:
     table.add_column("", no_wrap=True)
     for name in names:
         table.add_column(name, justify="right")
-    for same in _by_name(results):
+    for same in results.by_name():
         if same[0].gains:
             cells = [_cell([m.gains.get(name) for m in same], signed=True) for name in names]
             table.add_row(same[0].name, *cells)
@@ -70,12 +68,12 @@ def _beside_the_paper(results: Results) -> Table:
     for column in ("ours", "paper", "gap"):
         table.add_column(column, justify="right")
     table.add_column("source")
-    for same in _by_name(results):
+    for same in results.by_name():
         for figure, cell in same[0].paper.items():
-            own = largest(same[0].figures, figure.partition("@")[0])
+            own = largest(same[0].figures, kind_of(figure))
             if own is None:
                 continue
-            value = spread(method.figures[own].value for method in same).median
+            value = median(same, own)
             gap = f"{100 * (value - cell.share):+.1f}" if own == figure else ""
             label = figure if own == figure else f"{own} (paper: {figure})"
             table.add_row(
@@ -98,18 +96,11 @@ def _table(results: Results, title: str) -> Table:
     return Table(title=title, title_justify="left", caption=kind, caption_justify="left")
 
 
-def _by_name(results: Results) -> list[Sequence[Method]]:
-    """The methods in the table's order, each with all seeds."""
-    names = dict.fromkeys(method.name for method in results.methods)
-    return [[m for m in results.methods if m.name == name] for name in names]
-
-
 def _cell(figures: Sequence[Estimate | None], *, signed: bool = False) -> str:
     """`67.2 (62.5 to 71.8)` of a figure of each seed; empty unless all have it."""
-    found = [estimate for estimate in figures if estimate is not None]
-    if len(found) < len(figures):
+    over = across(figures)
+    if over is None:
         return ""
-    over = spread(estimate.value for estimate in found)
-    low, high = (over.low, over.high) if len(found) > 1 else (found[0].low, found[0].high)
-    value, least, most = (f"{100 * x:{'+' if signed else ''}.1f}" for x in (over.median, low, high))
+    numbers = (over.median, over.low, over.high)
+    value, least, most = (f"{100 * x:{'+' if signed else ''}.1f}" for x in numbers)
     return f"{value} ({least} to {most})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +63,10 @@ def write_pipeline(folder: Path, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def finish(pipeline: Pipeline, seed: int = 1, *, names: tuple[str, ...] = tuple(ORDER)) -> None:
-    """Leave what the stages leave when they have finished."""
+def finish(pipeline: Pipeline, seed: int = 1, *, names: Collection[str] | None = None) -> None:
+    """Leave what stages, or all, leave when they have finished."""
     for step in plan(pipeline, seed):
-        if step.stage.name in names:
+        if names is None or step.stage.name in names:
             step.folder.mkdir(parents=True, exist_ok=True)
             write_record(step.folder, Record(identity=step.identity, seconds=10.0))
             (step.folder / "summary.json").write_text("{}\n")
@@ -86,9 +87,9 @@ def evaluated(folder: Path, outcomes: dict[str, list[float]]) -> None:
     (folder / "outcomes.json").write_text(json.dumps(problems | outcomes))
 
 
-def finished(folder: Path) -> Pipeline:
+def finished(folder: Path, *changes: tuple[str, str]) -> Pipeline:
     """A pipeline of which everything is finished; ReFT is right where SFT is, and at p1."""
-    pipeline = read_pipeline(write_pipeline(folder))
+    pipeline = read_pipeline(write_pipeline(folder, *changes))
     for seed in pipeline.seeds:
         finish(pipeline, seed)
         sft = [1.0, 0.0, float(seed == 2), 0.0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from reft_megatron.commands.reproduce.figures import gather, largest
+from reft_megatron.commands.reproduce.figures import gather
 from reft_megatron.errors import DataError
 from tests.commands.reproduce.pipelines import evaluated, finished
 
@@ -44,7 +45,10 @@ def test_where_samples_and_rerankers_lie(tmp_path: Path) -> None:
         "evaluate.ledger": source(stage="reft", what="ledger"),
         "evaluate.reranker": source(stage="sft", what="best"),
     }
-    _, reft = gather(pipeline).of(1)
+    path = pipeline.folder_of("reft-test", 1) / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"reranker": {"auc": 0.8}}))
+    sft, reft = gather(pipeline).of(1)
+    assert (sft.auc, reft.auc) == (None, 0.8)
     assert reft.ledger == pipeline.folder_of("reft", 1) / "ledger"
     assert reft.reranker == pipeline.folder_of("sft", 1)
 
@@ -66,10 +70,3 @@ def test_methods_on_different_problems_are_refused(tmp_path: Path) -> None:
     evaluated(pipeline.folder_of("sft-test", 2), {"top-1": [1.0] * 5})
     with pytest.raises(DataError, match=r"different problems, \[\('test', 4\), \('test', 5\)\]"):
         gather(pipeline)
-
-
-def test_the_largest_k() -> None:
-    names = dict.fromkeys(["top-1", "vote@2", "vote@16", "vote@4", "pass@1"])
-    assert [largest(names, way) for way in ("vote", "pass", "top-1", "rerank")] == [
-        *("vote@16", "pass@1", "top-1", None),
-    ]

@@ -17,6 +17,7 @@ def method(name: str, seed: int) -> Method:
         evaluation=Path("runs/x"),
         ledger=None,
         reranker=None,
+        auc=None,
         seconds=1.0,
         figures={},
         differences={},
@@ -37,3 +38,6 @@ def test_methods_of_a_seed_in_order() -> None:
     )
     assert [(m.name, m.seed) for m in results.of(1)] == [("SFT", 1), ("ReFT", 1)]
     assert results.of(3) == ()
+    names = [[(m.name, m.seed) for m in same] for same in results.by_name()]
+    assert names == [[("SFT", 2), ("SFT", 1)], [("ReFT", 2), ("ReFT", 1)]]
+    assert [[m.seed for m in same] for same in results.by_name([1])] == [[1], [1]]

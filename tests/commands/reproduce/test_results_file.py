@@ -7,8 +7,8 @@ from pathlib import Path
 
 from reft_megatron.commands.reproduce.figures import gather
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
-from reft_megatron.commands.reproduce.results_file import Spread, spread, write_results
-from tests.commands.reproduce.pipelines import finished
+from reft_megatron.commands.reproduce.results_file import write_results
+from tests.commands.reproduce.pipelines import evaluated, finished
 
 
 def test_every_figure_of_every_seed_and_the_spread(tmp_path: Path) -> None:
@@ -57,6 +57,13 @@ def test_the_summary_of_one_seed_has_intervals(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / "summary.json").exists()
 
 
-def test_a_spread() -> None:
-    assert spread([3.0, 1.0, 5.0]) == Spread(median=3.0, low=1.0, high=5.0)
-    assert spread([1.0, 2.0]).median == 1.5
+def test_two_tests_of_one_policy_have_keys_of_their_own(tmp_path: Path) -> None:
+    again = ("table:\n", "  sft-again:\n    like: sft-test\ntable:\n  Again: {stage: sft-again, "
+             "role: rival}\n")  # fmt: skip
+    finished(tmp_path, again)
+    evaluated(tmp_path / "runs" / "seed-1" / "sft-again", {"top-1": [1.0, 1.0, 1.0, 0.0]})
+    write_results(gather(read_pipeline(tmp_path / "small.yaml", seeds=[1])))
+    tree = json.loads((tmp_path / "runs" / "seed-1" / "summary.json").read_text())
+    assert (tree["sft_test_top1"], tree["sft_again_top1"], tree["reft_top1"]) == (0.25, 0.75, 0.5)
+    assert (tree["points_over_sft_test"], tree["points_over_sft_again"]) == (25.0, -25.0)
+    assert "sft_top1" not in tree

@@ -12,12 +12,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from reft_megatron.learner.statistics import area_under_curve
+from reft_megatron.learner.statistics import probabilities
 
-__all__ = ["Bin", "Calibration", "calibrate", "probability"]
+__all__ = ["Bin", "Calibration", "calibrate"]
 
 _BINS = 10
 _Z = 1.959964
@@ -51,19 +50,10 @@ class Calibration:
     """Those of ten bins of equal width that are not empty, from low to high."""
     error: float
     """Expected calibration error: the mean of |accuracy - confidence| over completions."""
-    auc: float | None
-    """Area under the ROC curve; None if all completions are right or all are wrong."""
-
-
-def probability(margin: float) -> float:
-    """P(right) of a completion by its margin: the softmax over the two classes, in float64."""
-    if margin >= 0:
-        return 1 / (1 + math.exp(-margin))
-    return (small := math.exp(margin)) / (1 + small)
 
 
 def calibrate(
-    margins: NDArray[np.float64], right: NDArray[np.bool_], problems: NDArray[np.int64]
+    margins: NDArray[np.float32], right: NDArray[np.bool_], problems: NDArray[np.int64]
 ) -> Calibration:
     """The calibration of `margins` (right - wrong), with the truth and the problem of each, [N].
 
@@ -72,7 +62,7 @@ def calibrate(
     sums over problems: the variance is sum (right_p - accuracy count_p)^2 / count^2. N is at
     least 1.
     """
-    chances = np.array([probability(float(margin)) for margin in margins])
+    chances = probabilities(margins)
     places = np.minimum((chances * _BINS).astype(np.int64), _BINS - 1)
     bins = []
     for place in np.unique(places):
@@ -90,12 +80,9 @@ def calibrate(
                 half=_Z * math.sqrt(spread) / count,
             )
         )
-    mixed = bool(right.any()) and not bool(right.all())
-    scores, labels = torch.from_numpy(margins), torch.from_numpy(right)
     return Calibration(
         count=len(margins),
         right=float(right.mean()),
         bins=tuple(bins),
         error=sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / len(margins),
-        auc=area_under_curve(scores=scores, labels=labels) if mixed else None,
     )

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reft_megatron.commands.reproduce.report.calibration import probability
+import numpy as np
+
 from reft_megatron.commands.reproduce.report.samples import Sample, read_samples, read_texts
 from reft_megatron.commands.reproduce.results import Method
 from reft_megatron.config import load_config
+from reft_megatron.learner.statistics import probabilities, reference_scores
 from reft_megatron.log.records import read_records
 from reft_megatron.rewards.compare import same
 from reft_megatron.rewards.vote import majority, reranked
@@ -27,7 +29,7 @@ LIMIT = 300
 _TEXT = 2_000
 _FAULT = {Reason.TIMEOUT, Reason.MEMORY, Reason.DENIED, Reason.EXECUTOR_FAULT}
 _FAULT_NAMES = {str(reason) for reason in _FAULT} | {"not asked or not judged"}
-_JUDGED_WRONG = {str(Reason.CORRECT), str(Reason.WRONG_VALUE)} | _FAULT_NAMES
+_NO_ERROR = {str(Reason.CORRECT), str(Reason.WRONG_VALUE)} | _FAULT_NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,14 @@ def _spread(names: Sequence[str], count: int) -> list[str]:
 
 
 def _elected(samples: Sequence[Sample], *, exact: bool) -> dict[str, int]:
-    """Who chooses -> the place of the sample that is chosen."""
+    """Who chooses -> the place of the sample that is chosen; `exact` as the reference does."""
     values = [sample.value for sample in samples]
     chosen = {"vote": majority(values, exact=exact)}
-    scores = [sample.score for sample in samples if sample.score is not None]
-    if len(scores) == len(samples):
-        chosen["reranker"] = reranked(values, scores)
+    found = [sample.score for sample in samples if sample.score is not None]
+    if len(found) == len(samples):
+        margins = np.array(found, np.float32)
+        scores = reference_scores(margins) if exact else margins
+        chosen["reranker"] = reranked(values, scores.tolist())
     return {who: place for who, place in chosen.items() if place is not None}
 
 
@@ -243,16 +247,20 @@ def _sample(
         verdict=str(sample.reason),
         detail="",
         value=_value(sample.value),
-        probability="" if sample.score is None else f"{probability(sample.score):.3f}",
+        probability=_probability(sample.score),
         text=_cut(text),
         filters=_filters(str(sample.reason), disagrees=disagrees),
     )
 
 
+def _probability(score: float | None) -> str:
+    return "" if score is None else f"{probabilities(np.array(score, np.float32)):.3f}"
+
+
 def _filters(verdict: str, *, disagrees: bool) -> tuple[str, ...]:
     found = {
         "wrong": verdict != Reason.CORRECT,
-        "errors": verdict not in _JUDGED_WRONG,
+        "errors": verdict not in _NO_ERROR,
         "faults": verdict in _FAULT_NAMES,
         "disagree": disagrees,
     }

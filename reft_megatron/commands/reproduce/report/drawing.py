@@ -138,8 +138,7 @@ def draw_differences(rows: Sequence[tuple[str, Estimate]]) -> bytes:
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         for place, (_, estimate) in enumerate(rows):
-            apart = estimate.low > 0 or estimate.high < 0
-            colour = COLOURS[0] if apart else _GUIDE
+            colour = COLOURS[0] if estimate.sure else _GUIDE
             bounds = [100 * bound for bound in (estimate.low, estimate.high)]
             axes.plot(bounds, [place, place], color=colour, linewidth=2.4)
             axes.plot(100 * estimate.value, place, color=colour, marker="o", markersize=7)

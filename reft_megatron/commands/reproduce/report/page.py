@@ -6,15 +6,15 @@ made for each; completions are those of the first seed, since there are enough o
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reft_megatron.commands.reproduce.report import pictures, table
+from reft_megatron.commands.reproduce.names import KINDS, columns, kind_of, points, share
+from reft_megatron.commands.reproduce.report import grid, pictures
 from reft_megatron.commands.reproduce.report.completions import choose
-from reft_megatron.commands.reproduce.report.names import KINDS, columns, kind_of, points, share
 from reft_megatron.commands.reproduce.results import Method, Results
+from reft_megatron.commands.reproduce.spread import median
+from reft_megatron.durations import duration_text
 from reft_megatron.log.page import Image, write_page
 
 __all__ = ["write_report"]
@@ -25,10 +25,10 @@ class _Seed:
     """What is shown of one seed alone."""
 
     seed: int
-    figures: table.Grid
-    every_k: table.Grid
-    differences: table.Grid | None
-    gains: table.Grid | None
+    figures: grid.Grid
+    every_k: grid.Grid
+    differences: grid.Grid | None
+    gains: grid.Grid | None
     at_k: list[Image]
     verdicts: list[Image]
     calibration: list[Image]
@@ -42,25 +42,25 @@ def write_report(path: Path, results: Results) -> None:
     """
     seeds = [_seed(results, seed) for seed in results.seeds]
     kinds = {kind_of(figure) for figure in columns(results.methods)}
-    over_seeds = table.figures(results, results.seeds)
+    over_seeds = grid.figures(results, results.seeds)
     values = {
         "title": results.title,
         "lead": _lead(results),
         "tiles": _tiles(results),
         "kinds": {kind: told for kind, told in KINDS.items() if kind in kinds},
         "figures": over_seeds,
-        "differences": table.differences(results, results.seeds),
-        "gains": table.gains(results, results.seeds),
+        "differences": grid.differences(results, results.seeds),
+        "gains": grid.gains(results, results.seeds),
         "seeds": seeds,
         "sources": sorted({c.source for m in results.methods for c in m.paper.values()}),
         "paired": pictures.paired(results),
         "learning": pictures.learning(results),
         "reward_against_kl": pictures.reward_against_kl(results),
         "choice": choose(results.of(results.seeds[0])),
-        "methods": [same[0] for same in table.by_name(results, results.seeds)],
+        "methods": [same[0] for same in results.by_name()],
         "folders": _folders(results),
-        "stages": [(name, _duration(s)) for name, s in results.stage_seconds.items()],
-        "total": _duration(sum(results.stage_seconds.values())),
+        "stages": [(name, duration_text(s)) for name, s in results.stage_seconds.items()],
+        "total": duration_text(sum(results.stage_seconds.values())),
     }
     write_page(path, "reproduction.html", values, script="completions.js")
 
@@ -68,10 +68,10 @@ def write_report(path: Path, results: Results) -> None:
 def _seed(results: Results, seed: int) -> _Seed:
     return _Seed(
         seed=seed,
-        figures=table.figures(results, [seed]),
-        every_k=table.every_k(results, [seed]),
-        differences=table.differences(results, [seed]),
-        gains=table.gains(results, [seed]),
+        figures=grid.figures(results, [seed]),
+        every_k=grid.every_k(results, [seed]),
+        differences=grid.differences(results, [seed]),
+        gains=grid.gains(results, [seed]),
         at_k=pictures.at_k(results, seed),
         verdicts=pictures.verdicts(results, seed),
         calibration=pictures.calibration(results, seed),
@@ -83,17 +83,17 @@ def _lead(results: Results) -> str:
     asked = f"{results.num_problems:,} {results.split} problems"
     over = f", median of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
     ours, baseline = _named(results, "ours"), _named(results, "baseline")
-    hero = (ours or baseline or results.methods)[-len(results.seeds) :]
-    text = f"{hero[0].name} answers {share(_median(hero, 'top-1'))} of {asked} right at the first "
+    hero = ours or baseline or results.by_name()[-1]
+    text = f"{hero[0].name} answers {share(median(hero, 'top-1'))} of {asked} right at the first "
     text += f"try{over}"
     if not ours or not baseline:
         return f"{text}."
-    text += f"; {baseline[0].name} answers {share(_median(baseline, 'top-1'))}. "
+    text += f"; {baseline[0].name} answers {share(median(baseline, 'top-1'))}. "
     found = [method.differences["top-1"] for method in ours if "top-1" in method.differences]
     if len(found) != 1:
         return text.rstrip()
     low, high = points(found[0].low), points(found[0].high)
-    sure = "" if found[0].low > 0 or found[0].high < 0 else ", which does not tell them apart"
+    sure = "" if found[0].sure else ", which does not tell them apart"
     return (
         f"{text}That is {points(found[0].value)} points on the same problems (95% interval {low} "
         f"to {high}{sure})."
@@ -109,10 +109,10 @@ def _tiles(results: Results) -> list[dict[str, str]]:
             continue
         notes = []
         if baseline and all(figure in method.figures for method in baseline):
-            notes.append(f"{baseline[0].name} {share(_median(baseline, figure))}")
+            notes.append(f"{baseline[0].name} {share(median(baseline, figure))}")
         if figure in ours[0].paper:
             notes.append(f"paper {share(ours[0].paper[figure].share)}")
-        value = share(_median(ours, figure))
+        value = share(median(ours, figure))
         tiles.append(
             {"label": f"{ours[0].name}, {figure}", "value": value, "note": ", ".join(notes)}
         )
@@ -120,13 +120,8 @@ def _tiles(results: Results) -> list[dict[str, str]]:
 
 
 def _named(results: Results, role: str) -> list[Method]:
-    """The first method of a role, with all seeds."""
-    methods = [method for method in results.methods if method.role == role]
-    return [method for method in methods if method.name == methods[0].name]
-
-
-def _median(same: Sequence[Method], figure: str) -> float:
-    return statistics.median(method.figures[figure].value for method in same)
+    """The first method of a role, with all seeds; empty if there is none."""
+    return next((same for same in results.by_name() if same[0].role == role), [])
 
 
 def _folders(results: Results) -> list[tuple[str, str]]:
@@ -138,9 +133,3 @@ def _folders(results: Results) -> list[tuple[str, str]]:
             folder = folder.relative_to(results.folder.parent)
         found.append((f"{method.name}, seed {method.seed}", folder.as_posix()))
     return found
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -10,6 +10,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from reft_megatron.commands.reproduce.names import (
+    KINDS,
+    columns,
+    curve,
+    points,
+    share,
+)
 from reft_megatron.commands.reproduce.report.calibration import Calibration, calibrate
 from reft_megatron.commands.reproduce.report.drawing import (
     Line,
@@ -19,16 +26,10 @@ from reft_megatron.commands.reproduce.report.drawing import (
     draw_path,
     draw_reliability,
 )
-from reft_megatron.commands.reproduce.report.names import (
-    KINDS,
-    columns,
-    curve,
-    points,
-    share,
-)
 from reft_megatron.commands.reproduce.report.samples import read_samples
 from reft_megatron.commands.reproduce.report.training import Learning, learning_curves
 from reft_megatron.commands.reproduce.results import Method, Results
+from reft_megatron.config.settings_file import recipe_in
 from reft_megatron.log.curves import draw_picture, smooth
 from reft_megatron.log.page import Image
 from reft_megatron.log.pictures import PICTURES
@@ -82,17 +83,33 @@ def learning(results: Results) -> list[Image]:
             if (x := getattr(c, key))
         ]
         if lines:
-            without = sorted({c.name for c in curves} - {line.name for line in lines})
             images.append(
                 Image(
                     key=f"learning-{key}",
                     title=title,
-                    caption=f"Not counted by {', '.join(without)}." if without else "",
+                    caption=_passes_told(results, curves, lines) if key == "passes" else "",
                     alt=f"{title}: {_told_learning(curves)}.",
                     png=draw_lines(lines, x_label=x_label),
                 )
             )
     return images
+
+
+def _passes_told(results: Results, curves: Sequence[Learning], lines: Sequence[Line]) -> str:
+    """Whose passes are not counted, and whose are longer than the others'."""
+    without = sorted({c.name for c in curves} - {line.name for line in lines})
+    told = [f"Not counted by {', '.join(without)}."] if without else []
+    longer = dict.fromkeys(
+        method.name
+        for method in results.methods
+        if any(recipe_in(run) == "offline_sl" for run in method.runs)
+    )
+    if longer:
+        told.append(
+            f"A pass of {', '.join(longer)} is one over gold chains and samples alike, several "
+            "texts of a problem."
+        )
+    return " ".join(told)
 
 
 def verdicts(results: Results, seed: int) -> list[Image]:
@@ -154,7 +171,7 @@ def calibration(results: Results, seed: int) -> list[Image]:
     for method in results.of(seed):
         found = _calibrated(method)
         if found is not None:
-            auc = "" if found.auc is None else f"; area under the ROC curve {found.auc:.3f}"
+            auc = "" if method.auc is None else f"; area under the ROC curve {method.auc:.3f}"
             told = (
                 f"Expected calibration error {found.error:.3f}{auc}; {found.count:,} scored "
                 f"completions, {share(found.right)} of them right"
@@ -200,8 +217,7 @@ def paired(results: Results) -> list[Image]:
 
 def _differences(results: Results, name: str, *, part: str) -> list[tuple[str, Estimate]]:
     """(method, difference), and with several seeds those of one method under each other."""
-    names = dict.fromkeys(method.name for method in results.methods)
-    methods = [m for own in names for m in results.methods if m.name == own]
+    methods = [method for same in results.by_name() for method in same]
     return [
         (_titled(method, results), getattr(method, part)[name])
         for method in methods
@@ -221,7 +237,7 @@ def _calibrated(method: Method) -> Calibration | None:
         return None
     margins, right, problems = zip(*scored, strict=True)
     return calibrate(
-        np.array(margins, np.float64), np.array(right, np.bool_), np.array(problems, np.int64)
+        np.array(margins, np.float32), np.array(right, np.bool_), np.array(problems, np.int64)
     )
 
 
@@ -230,8 +246,7 @@ def _own_series(method: Method) -> Series:
 
 
 def _places(results: Results) -> dict[str, int]:
-    names = dict.fromkeys(method.name for method in results.methods)
-    return {name: place for place, name in enumerate(names)}
+    return {same[0].name: place for place, same in enumerate(results.by_name())}
 
 
 def _key(what: str, method: Method, results: Results) -> str:

@@ -62,7 +62,7 @@ def read_texts(evaluation: Path, problems: Collection[str]) -> dict[tuple[str, i
     chosen = [("problem_id", "in", sorted(problems))]
     table = _read(evaluation / "ballots.parquet", ("problem_id", "sample", "text"), chosen)
     rows = table.to_pylist() if table else []
-    return {(row["problem_id"], row["sample"]): row["text"] or "" for row in rows}
+    return {(row["problem_id"], row["sample"]): row["text"] for row in rows}
 
 
 def _read(

@@ -13,14 +13,9 @@ import pyarrow.parquet as pq
 
 from reft_megatron.commands.reproduce.results import Method, PaperCell, Results
 from reft_megatron.config import Config, to_yaml
-from reft_megatron.rewards.statistics import (
-    bootstrap,
-    doublings,
-    paired_bootstrap,
-    pass_at,
-)
-from reft_megatron.rewards.vote import majority, reranked, weighted_majority
-from reft_megatron.types import Reason
+from reft_megatron.recipes.ballots import Ballots, ballots_schema, curves
+from reft_megatron.rewards.statistics import bootstrap, paired_bootstrap
+from reft_megatron.types import Reason, Verdict
 
 NASTY = (
     "</script><script>document.title='owned'</script>"
@@ -99,6 +94,7 @@ def method_of(
         evaluation=evaluation,
         ledger=None,
         reranker=None,
+        auc=0.75,
         seconds=115.2,
         figures=bootstrap(
             {k: np.array(list(v.values())) for k, v in outcomes.items()}, resamples=500
@@ -165,7 +161,8 @@ def write_evaluation(
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(Config()))
     rows = [row for own in ballots.values() for row in own]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "ballots.parquet")
+    table = pa.Table.from_pylist(rows, schema=ballots_schema("number"))
+    pq.write_table(table, folder / "ballots.parquet")
     greedy = []
     for number, (problem, own) in enumerate(ballots.items()):
         eased = np.mean([row["right"] for row in own]) * 0.6 + skill * 0.4 > random.random() * 0.95
@@ -187,29 +184,18 @@ def write_evaluation(
     arrays = {"top-1": np.array([record["verdict"] == "correct" for record in greedy])}
     return {
         name: dict(zip(ballots, np.asarray(array, float).tolist(), strict=True))
-        for name, array in (arrays | curves(list(ballots.values()))).items()
+        for name, array in (arrays | outcomes_of([*ballots.values()])).items()
     }
 
 
-def curves(ballots: Sequence[list[Ballot]]) -> dict[str, Any]:
-    def elected(k: int, way: str) -> list[bool]:
-        found = []
-        for own in ballots:
-            values = [row["value"] for row in own[:k]]
-            scores = [row["score"] for row in own[:k]]
-            chances = [1 / (1 + np.exp(-score)) for score in scores]
-            place = {
-                "vote": lambda v=values: majority(v),
-                "rerank": lambda v=values, s=scores: reranked(v, s),
-                "weighted": lambda v=values, c=chances: weighted_majority(v, c),
-            }[way]()
-            found.append(place is not None and own[place]["right"])
-        return found
-
-    ks = doublings(len(ballots[0]))
-    right = np.array([sum(row["right"] for row in own) for own in ballots])
-    found = {f"{w}@{k}": elected(k, w) for w in ("vote", "rerank", "weighted") for k in ks}
-    return found | {f"pass@{k}": pass_at(k, right, samples=len(ballots[0])) for k in ks}
+def outcomes_of(ballots: Sequence[list[Ballot]]) -> dict[str, Any]:
+    """Figures over k by the recipe's own counting."""
+    verdicts = [
+        [Verdict(reason=Reason(b["reason"]), value=b["value"]) for b in own] for own in ballots
+    ]
+    counted = Ballots(verdicts=verdicts, places=np.arange(len(ballots) * len(ballots[0])))
+    margins = np.array([[ballot["score"] for ballot in own] for own in ballots], np.float32)
+    return curves(counted, margins=margins)
 
 
 def write_run(

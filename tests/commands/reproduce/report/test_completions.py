@@ -13,7 +13,8 @@ import pytest
 
 from reft_megatron.commands.reproduce.report.completions import Choice, choose
 from reft_megatron.config import load_config, to_yaml
-from tests.commands.reproduce.report.test_names import METHOD
+from reft_megatron.recipes.ballots import ballots_schema
+from tests.commands.reproduce.test_names import METHOD
 
 RIGHT, WRONG = ("correct", 3.0), ("wrong_value", 5.0)
 
@@ -45,7 +46,8 @@ def evaluation(
     (folder / "completions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     rows = [row for own in problems.values() for row in own]
     if rows:
-        pq.write_table(pa.Table.from_pylist(rows), folder / "ballots.parquet")
+        table = pa.Table.from_pylist(rows, schema=ballots_schema("number"))
+        pq.write_table(table, folder / "ballots.parquet")
     return folder
 
 
@@ -92,6 +94,17 @@ def test_votes_are_counted_as_the_evaluation_counts_them(
     (card,) = chosen(tmp_path / "e", {"a": own}, parity=parity).cards
     (vote,) = [one for one in card.shown if one.roles == ("vote",)]
     assert vote.value == f"{winner:g}"
+
+
+@pytest.mark.parametrize(("parity", "winner"), [("correct", 5.0), ("reference", 3.0)])
+def test_scores_are_compared_as_the_evaluation_compares_them(
+    tmp_path: Path, parity: str, winner: float
+):
+    """In bf16, as the reference has them, both are sure, and the first one wins."""
+    own = [ballot("a", 0, RIGHT, 6.5), ballot("a", 1, WRONG, 30.0)]
+    (card,) = chosen(tmp_path / "e", {"a": own}, parity=parity).cards
+    (best,) = [one for one in card.shown if "reranker" in one.roles]
+    assert best.value == f"{winner:g}"
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ def test_the_lead_tells_the_result(scene: Results, page: Path):
     assert lead in text
 
 
+def test_the_lead_without_ours_or_a_baseline_is_about_one_method(scene: Results, tmp_path: Path):
+    rivals = tuple(replace(method, role="rival") for method in scene.methods)
+    write_report(tmp_path / "report.html", replace(scene, methods=rivals))
+    last = sorted(m.figures["top-1"].value for m in scene.methods if m.name == "ReFT")
+    lead = f"ReFT answers {50 * sum(last):.1f}% of 40 test problems right at the first try, median"
+    assert lead in " ".join(Page(tmp_path / "report.html").text)
+
+
 def test_what_a_model_wrote_is_text(page: Path):
     found = Page(page)
     assert found.tags.count("script") == 1, "our own"

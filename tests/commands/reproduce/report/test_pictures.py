@@ -17,8 +17,10 @@ from reft_megatron.commands.reproduce.report.pictures import (
     verdicts,
 )
 from reft_megatron.commands.reproduce.results import Results
-from tests.commands.reproduce.report.test_names import METHOD
-from tests.commands.reproduce.report.test_table import about, method, results
+from reft_megatron.config import Config
+from reft_megatron.config.settings_file import write_settings
+from tests.commands.reproduce.report.test_grid import about, method, results
+from tests.commands.reproduce.test_names import METHOD
 
 
 def run(folder: Path, *records: dict[str, float]) -> tuple[Path]:
@@ -53,6 +55,13 @@ def test_learning_curves_say_who_did_not_count_passes(two: Results):
     passes, seconds = learning(two)
     assert (passes.key, passes.caption) == ("learning-passes", "Not counted by SFT.")
     assert (seconds.key, seconds.caption) == ("learning-seconds", "")
+    sft = two.methods[0]
+    write_settings(sft.runs[-1], Config(), "offline_sl")
+    passes, _ = learning(two)
+    assert passes.caption == (
+        "Not counted by SFT. A pass of SFT is one over gold chains and samples alike, several "
+        "texts of a problem."
+    )
     assert seconds.alt == (
         "Against time: SFT (seed 1) from 40.0% to 30.0%, best 40.0%; ReFT (seed 1) from 45.0% to "
         "45.0%, best 45.0%."

@@ -10,11 +10,12 @@ import pytest
 
 from reft_megatron.commands.reproduce.report.samples import Sample, read_samples, read_texts
 from reft_megatron.errors import DataError
+from reft_megatron.recipes.ballots import ballots_schema
 from reft_megatron.types import Reason
 
 ROWS = [
     {"problem_id": "b", "sample": 1, "reason": "timeout", "value": None, "right": False,
-     "text": None, "score": None},
+     "text": "", "score": None},
     {"problem_id": "a", "sample": 0, "reason": "correct", "value": 3.0, "right": True,
      "text": "three", "score": 1.5},
     {"problem_id": "b", "sample": 0, "reason": "wrong_value", "value": 4.0, "right": False,
@@ -23,7 +24,9 @@ ROWS = [
 
 
 def test_samples_are_in_order_by_problem(tmp_path: Path):
-    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "ballots.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(ROWS, schema=ballots_schema("number")), tmp_path / "ballots.parquet"
+    )
     found = read_samples(tmp_path)
     assert found["a"] == [Sample(number=0, reason=Reason.CORRECT, value=3.0, right=True, score=1.5)]
     assert [(s.number, s.reason, s.value, s.score) for s in found["b"]] == [

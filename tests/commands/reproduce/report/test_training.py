@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reft_megatron.commands.reproduce.report.training import learning_curves
-from tests.commands.reproduce.report.test_names import METHOD
+from tests.commands.reproduce.test_names import METHOD
 
 
 def write(folder: Path, records: list[dict[str, float]], times: list[dict[str, float]]) -> Path:

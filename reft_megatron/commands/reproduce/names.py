@@ -1,17 +1,16 @@
 """What figures are called and in which order people read them.
 
-Owns taking `vote@32` apart. Everything else of the report asks here.
+Owns taking `vote@32` apart. Tables, files and the report ask here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from reft_megatron.commands.reproduce.figures import largest
 from reft_megatron.commands.reproduce.results import Method
 from reft_megatron.rewards.statistics import Estimate
 
-__all__ = ["KINDS", "columns", "curve", "kind_of", "ordered", "points", "share", "within"]
+__all__ = ["KINDS", "columns", "curve", "kind_of", "largest", "ordered", "points", "share"]
 
 KINDS: Mapping[str, str] = {
     "top-1": "the most likely answer, greedy",
@@ -31,6 +30,12 @@ def kind_of(figure: str) -> str:
 def samples_of(figure: str) -> int:
     """32 of `vote@32`; 0 of `top-1`, which takes no samples."""
     return int(figure.partition("@")[2] or 0)
+
+
+def largest(names: Mapping[str, object], way: str) -> str | None:
+    """Of figures called `way@k` the one with the largest k; `way` itself where it has none."""
+    found = [name for name in names if kind_of(name) == way]
+    return max(found, key=samples_of, default=None)
 
 
 def ordered(figures: Iterable[str]) -> list[str]:
@@ -61,8 +66,3 @@ def share(value: float) -> str:
 def points(difference: float) -> str:
     """A difference of shares in percentage points, with its sign."""
     return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
-
-
-def within(estimate: Estimate) -> str:
-    """The interval of a share."""
-    return f"{100 * estimate.low:.1f} to {100 * estimate.high:.1f}"

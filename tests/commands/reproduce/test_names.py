@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from reft_megatron.commands.reproduce.report.names import (
+from reft_megatron.commands.reproduce.names import (
     columns,
     curve,
     kind_of,
+    largest,
     ordered,
     points,
     share,
-    within,
 )
 from reft_megatron.commands.reproduce.results import Method, PaperCell
 from reft_megatron.rewards.statistics import Estimate
@@ -22,7 +22,7 @@ from reft_megatron.rewards.statistics import Estimate
 HALF = Estimate(value=0.5, low=0.401, high=0.6)
 METHOD = Method(
     name="SFT", role="baseline", meaning="", seed=1, runs=(), evaluation=Path("x"), ledger=None,
-    reranker=None, seconds=1.0, differences={}, paper={},
+    reranker=None, auc=None, seconds=1.0, differences={}, paper={},
     figures=dict.fromkeys(["pass@2", "pass@16", "vote@16", "vote@2", "top-1", "vote@4"], HALF),
 )  # fmt: skip
 
@@ -54,4 +54,11 @@ def test_points_have_a_sign(difference: float, text: str):
 
 
 def test_shares_are_percent():
-    assert (share(0.684), within(HALF)) == ("68.4%", "40.1 to 60.0")
+    assert share(0.684) == "68.4%"
+
+
+def test_the_largest_k():
+    names = dict.fromkeys(["top-1", "vote@2", "vote@16", "vote@4", "pass@1"])
+    assert [largest(names, way) for way in ("vote", "pass", "top-1", "rerank")] == [
+        *("vote@16", "pass@1", "top-1", None),
+    ]

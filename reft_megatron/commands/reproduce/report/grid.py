@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reft_megatron.commands.reproduce.report.names import columns, ordered, points, share
+from reft_megatron.commands.reproduce.names import columns, ordered, points, share
 from reft_megatron.commands.reproduce.results import Method, Results
-from reft_megatron.commands.reproduce.results_file import spread
+from reft_megatron.commands.reproduce.spread import across, median
 from reft_megatron.rewards.statistics import Estimate
 
 __all__ = ["Cell", "Grid", "Row", "differences", "every_k", "figures", "gains"]
@@ -70,14 +70,14 @@ def figures(results: Results, seeds: Sequence[int]) -> Grid:
                 ours=same[0].role == "ours",
                 cells=tuple(_with_paper(same, figure) for figure in names),
             )
-            for same in by_name(results, seeds)
+            for same in results.by_name(seeds)
         ),
     )
 
 
 def every_k(results: Results, seeds: Sequence[int]) -> Grid:
     """All figures, one row each, methods side by side."""
-    methods = by_name(results, seeds)
+    methods = results.by_name(seeds)
     names = ordered(figure for method in results.methods for figure in method.figures)
     return Grid(
         caption=f"Every figure, {_told(seeds)}",
@@ -116,13 +116,6 @@ def gains(results: Results, seeds: Sequence[int]) -> Grid | None:
     )
 
 
-def by_name(results: Results, seeds: Sequence[int]) -> list[list[Method]]:
-    """The methods in the table's order, each with some of the seeds."""
-    chosen = [method for method in results.methods if method.seed in seeds]
-    names = dict.fromkeys(method.name for method in chosen)
-    return [[method for method in chosen if method.name == name] for name in names]
-
-
 def _paired(
     results: Results,
     seeds: Sequence[int],
@@ -134,7 +127,7 @@ def _paired(
     """One column for each of `names` at the most samples, one row for each method that has any."""
     shown = [name for name in names if name in columns(results.methods) or " - " in name]
     rows = []
-    for same in by_name(results, seeds):
+    for same in results.by_name(seeds):
         cells = tuple(_cell(same, pick(name), text=points) for name in shown)
         if any(cell.value for cell in cells):
             rows.append(Row(name=same[0].name, ours=same[0].role == "ours", cells=cells))
@@ -150,7 +143,7 @@ def _with_paper(same: Sequence[Method], figure: str) -> Cell:
         return cell
     gap = ""
     if cell.value:
-        gap = points(spread(m.figures[figure].value for m in same).median - paper.share)
+        gap = points(median(same, figure) - paper.share)
     return Cell(value=cell.value, range=cell.range, paper=share(paper.share), gap=gap)
 
 
@@ -160,12 +153,10 @@ def _figure(name: str) -> _Pick:
 
 def _cell(same: Sequence[Method], pick: _Pick, *, text: Callable[[float], str]) -> Cell:
     """Empty unless all seeds have the figure."""
-    found = [estimate for method in same if (estimate := pick(method)) is not None]
-    if not found or len(found) < len(same):
+    over = across([pick(method) for method in same])
+    if over is None:
         return Cell()
-    over = spread(estimate.value for estimate in found)
-    low, high = (over.low, over.high) if len(found) > 1 else (found[0].low, found[0].high)
-    bounds = (text(bound).removesuffix("%") for bound in (low, high))
+    bounds = (text(bound).removesuffix("%") for bound in (over.low, over.high))
     return Cell(value=text(over.median), range=" to ".join(bounds))
 
 

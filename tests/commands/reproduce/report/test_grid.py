@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from reft_megatron.commands.reproduce.report.table import (
+from reft_megatron.commands.reproduce.report.grid import (
     Cell,
     differences,
     every_k,
@@ -14,7 +14,7 @@ from reft_megatron.commands.reproduce.report.table import (
 )
 from reft_megatron.commands.reproduce.results import Method, PaperCell, Results
 from reft_megatron.rewards.statistics import Estimate
-from tests.commands.reproduce.report.test_names import METHOD
+from tests.commands.reproduce.test_names import METHOD
 
 MINUS = "\N{MINUS SIGN}"
 
