@@ -49,6 +49,8 @@ class Poll:
 
     ledger: Ledger
     """Where they are."""
+    iterations: Sequence[int]
+    """In which iterations of it; those that others add meanwhile do not count."""
     problems: tuple[str, ...]
     """Ids, in the order of the split, [N]."""
     samples: int
@@ -58,7 +60,7 @@ class Poll:
         """(iteration, rows that count), in the order of the ledger, which is always the same."""
         wanted = pa.array(self.problems, pa.string())
         read = dict.fromkeys(("problem_id", "sample", *columns))
-        for iteration, batch in self.ledger.scan([*read]):
+        for iteration, batch in self.ledger.scan([*read], iterations=self.iterations):
             counts = pc.and_(
                 pc.is_in(batch["problem_id"], value_set=wanted),
                 pc.less(batch["sample"], self.samples),
@@ -107,13 +109,14 @@ class Ballots:
         return found
 
 
-def stored_samples(ledger: Ledger, wanted: int) -> int:
-    """How many samples of a ledger count: `wanted`, or all of them for 0.
+def stored_samples(ledger: Ledger, iterations: Sequence[int], *, wanted: int) -> int:
+    """How many samples of these iterations count: `wanted`, or all of them for 0.
 
     Raises DataError if it has fewer, or if they are of more than one policy or seed.
     """
     stored, sources = 0, set()
-    for batch in ledger.batches(("sample", "policy_version", "seed")):
+    columns = ("sample", "policy_version", "seed")
+    for _, batch in ledger.scan(columns, iterations=iterations):
         numbers, versions, seeds = (column.to_pylist() for column in batch)
         stored = max([stored, *(number + 1 for number in numbers)])
         sources |= {*zip(versions, seeds, strict=True)}

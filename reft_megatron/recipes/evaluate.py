@@ -101,23 +101,38 @@ def _poll(session: Session, problems: Sequence[Problem], asked: Sequence[Problem
     settings, world = session.config.evaluate, session.mesh.world
     if not (settings.ledger or settings.samples):
         return None
-    ids = tuple(problem.id for problem in problems)
-    ledger, samples = ledger_at(session, settings.ledger), settings.samples
+    poll = Poll(
+        ledger=ledger_at(session, settings.ledger),
+        iterations=range(1, 1 + -(-len(asked) // _block(settings.samples))),
+        problems=tuple(problem.id for problem in problems),
+        samples=settings.samples,
+    )
     if not settings.ledger:
         check_ledger(session)
-        return Poll(ledger=ledger, problems=ids, samples=samples)
+        return poll
+    stored: tuple[list[int], int] | None = None
     with world.together():
         if session.mesh.main:
-            _check_weights(session, ledger)
-            samples = stored_samples(ledger, samples)
-            _read(session, Poll(ledger=ledger, problems=ids, samples=samples), asked)
-    samples = world.broadcast_object(samples)
-    return Poll(ledger=ledger, problems=ids, samples=samples)
+            # Somebody may still be sampling into it: what is there now counts, for every rank.
+            iterations = poll.ledger.iterations()
+            _check_weights(session, poll.ledger, iterations)
+            stored = iterations, stored_samples(poll.ledger, iterations, wanted=settings.samples)
+            _read(session, _pinned(poll, stored), asked)
+    return _pinned(poll, world.broadcast_object(stored))
 
 
-def _check_weights(session: Session, ledger: Ledger) -> None:
+def _pinned(poll: Poll, stored: tuple[list[int], int]) -> Poll:
+    return dataclasses.replace(poll, iterations=stored[0], samples=stored[1])
+
+
+def _block(samples: int) -> int:
+    """Problems of a block of new samples."""
+    return max(1, _BLOCK // max(1, samples))
+
+
+def _check_weights(session: Session, ledger: Ledger, iterations: Sequence[int]) -> None:
     """DataError if the ledger's completions are told to be of other weights than are evaluated."""
-    origins = filter(None, map(ledger.origin, ledger.iterations()))
+    origins = filter(None, map(ledger.origin, iterations))
     if strange := {origin.weights for origin in origins} - {"", session.weights}:
         raise DataError(
             f"evaluate.ledger={session.config.evaluate.ledger} was sampled from other weights "
@@ -181,7 +196,7 @@ def _answers(
     session.start_untrained(policy)
     answers = greedy_answers(session, policy, problems)
     if poll is not None and not session.config.evaluate.ledger:
-        size = max(1, _BLOCK // poll.samples)
+        size = _block(poll.samples)
         for _ in fill_ledger(session, policy, asked, samples=poll.samples, batch_size=size):
             pass
     return answers

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from reft_megatron.config import Config
 from reft_megatron.errors import DataError
 from reft_megatron.recipes.epochs import Epochs
-from reft_megatron.recipes.learnt_ledger import open_ledger, remember
+from reft_megatron.recipes.learnt_ledger import LearntLedger, open_ledger, remember
 from reft_megatron.recipes.reranker import check_room
 from reft_megatron.recipes.self_training import gold_texts, sampled_document
 from reft_megatron.recipes.session import Session
@@ -38,7 +38,6 @@ from reft_megatron.recipes.supervised import (
     supervised_step,
     training_problems,
 )
-from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.rollouts.training_set import TrainingSet
 from reft_megatron.rollouts.views import correct, normalised
 from reft_megatron.types import Problem
@@ -98,7 +97,7 @@ def run(config: Config) -> dict[str, Any]:
         return session.finish(summary | counts)
 
 
-def _asked(session: Session, ledger: Ledger, problems: Sequence[Problem]) -> set[str]:
+def _asked(session: Session, ledger: LearntLedger, problems: Sequence[Problem]) -> set[str]:
     """Ids of the problems in the ledger; DataError if one is not a training problem."""
     found: set[str] = set()
     for batch in ledger.batches(["problem_id"]):
@@ -113,7 +112,7 @@ def _asked(session: Session, ledger: Ledger, problems: Sequence[Problem]) -> set
     return found
 
 
-def _choose(session: Session, ledger: Ledger, problems: Sequence[Problem]) -> TrainingSet:
+def _choose(session: Session, ledger: LearntLedger, problems: Sequence[Problem]) -> TrainingSet:
     """The right completions to learn from; DataError if there is none beside the gold chains."""
     settings, reference = session.config.offline_sl, session.task.parity == "reference"
     chosen = correct(

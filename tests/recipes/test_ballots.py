@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -204,7 +205,13 @@ IDS = ("p_0", "p_1", "p_2", "p_3")
 
 
 def poll_of(ledger: Ledger, ids: Sequence[str] = IDS, samples: int = 3) -> Poll:
-    return Poll(ledger=ledger, problems=tuple(ids), samples=stored_samples(ledger, samples))
+    iterations = ledger.iterations()
+    return Poll(
+        ledger=ledger,
+        iterations=iterations,
+        problems=tuple(ids),
+        samples=stored_samples(ledger, iterations, wanted=samples),
+    )
 
 
 @pytest.mark.parametrize("samples", [0, 1, 2, 3])
@@ -216,7 +223,7 @@ def test_a_ledger_gives_the_ballots_of_its_rollouts(tmp_path: Path, samples: int
     wanted = ballots_of([values[: samples or 3] for values in ANSWERS])
     assert (ballots.verdicts, ballots.missing) == (wanted.verdicts, 0)
     assert poll.longest() == ("p_3", 3 + (samples or 3))
-    some = Poll(ledger=poll.ledger, problems=IDS[1:2], samples=poll.samples)
+    some = dataclasses.replace(poll, problems=IDS[1:2])
     assert read_ballots(some, asked=IDS, max_missing=0).verdicts == wanted.verdicts[1:2]
 
 
@@ -231,6 +238,18 @@ def scores_of(poll: Poll) -> np.ndarray[Any, Any]:
         for b in poll.batches(("problem_id", "sample"))
     )
     return np.array([score_of(*row) for batch in rows for row in batch], np.float32)
+
+
+def test_a_ledger_that_grows_is_read_as_far_as_it_was_there(tmp_path: Path) -> None:
+    """Ranks look at it at different moments, and must see the same."""
+    rollouts = make_rollouts(ANSWERS)
+    poll = poll_of(fill(tmp_path, rollouts[:7]))
+    before = scores_of(poll)
+    fill_more = Ledger(tmp_path)
+    fill_more.append(2, 0, rollouts[7:])
+    fill_more.seal(2, data_size=1)
+    np.testing.assert_array_equal(scores_of(poll), before)
+    assert len(before) == 7
 
 
 def test_scores_find_their_samples(tmp_path: Path) -> None:

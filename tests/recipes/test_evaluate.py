@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 from collections import defaultdict
@@ -14,10 +15,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from reft_megatron.cli import main
 from reft_megatron.mesh import Axis
 from reft_megatron.policy.huggingface import to_huggingface
+from reft_megatron.recipes import evaluate
+from reft_megatron.rollouts.journal import Journal
 from reft_megatron.rollouts.ledger import Ledger
+from reft_megatron.types import Rollout
 from tests.launch import Launcher, Run
+from tests.ranks import Ranks
 from tests.recipes.scored_ledger import rollouts_of, write_ledger
 
 UNASKED = "not asked or not judged"
@@ -192,6 +198,45 @@ def test_a_killed_evaluation_goes_on_with_its_samples(
     again = launch(1, "evaluate", "judged-killed", *asked, "evaluate.reranker=")
     assert "iteration 1: its rollouts are in the ledger already" in again.out[0]
     assert again.summary["vote"] == whole.summary["vote"]
+
+
+def play_blocks(arguments: tuple[str, ...], killed: bool) -> int:
+    """An evaluation with blocks of eight problems; `killed` once block 2 has reached the disk."""
+    evaluate._BLOCK = 8 * 4
+    write = Journal._write_part
+
+    def write_and_die(self: Journal, rollouts: list[Rollout], part: int) -> None:
+        write(self, rollouts, part)
+        if killed and self._folder.name.startswith("2-"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Journal._write_part = write_and_die
+    return main(("evaluate", *arguments, "log.progress=false"))
+
+
+@pytest.mark.megatron
+def test_an_evaluation_of_several_blocks_goes_on_with_the_one_at_hand(
+    launch: Launcher, ranks: Ranks, warm: Run
+) -> None:
+    load = f"model.load={warm.folder / 'checkpoints' / 'best'}"
+    asked = (*launch.base, load, "evaluate.split=train", "evaluate.samples=4")
+    assert ranks(1, play_blocks, (*asked, "run.name=blocks"), False) == [0]
+    blocks = (*asked, "run.name=blocks-killed")
+    with pytest.raises(AssertionError, match="rank 0 ended with status 9"):
+        ranks(1, play_blocks, blocks, True)
+    folder = launch.folder / "blocks-killed"
+    assert Ledger(folder / "ledger").iterations() == [1]
+    assert list(folder.glob("journal/2-*/part-*.arrow"))
+    assert ranks(1, play_blocks, blocks, False) == [0]
+    whole, run = (
+        Run(1, folder=launch.folder / name, told=launch.folder)
+        for name in ("blocks", "blocks-killed")
+    )
+    assert Ledger(folder / "ledger").iterations() == [1, 2, 3, 4]
+    for name in ("outcomes.json", "ballots.parquet", "metrics.jsonl"):
+        assert run.content(name) == whole.content(name), name
+    assert run.summary == whole.summary
+    assert (run.summary["missing"], sum(map(len, ballots(run).values()))) == (0, 32 * 4)
 
 
 @pytest.mark.megatron
