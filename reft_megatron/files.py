@@ -1,8 +1,8 @@
 """Writing a file whole or not at all, and knowing it again.
 
 Owns the one way in which this package writes a file that somebody may be reading or that a kill may
-interrupt: a draft beside it, to the disk, then renamed. And the checksum of large files, and a
-thread that brings one to the disk while it is being written.
+interrupt: a draft beside it, to the disk, then renamed. And checksums; a large file that is
+summed up, and sent to the disk, while it is written; a thread that sends others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from pathlib import Path
 
 import xxhash
 
-__all__ = ["WRITE_BYTES", "Flusher", "checksum", "drafting", "sync", "write_whole"]
+from reft_megatron.closing import Closing
+
+__all__ = ["WRITE_BYTES", "Flusher", "LargeFile", "checksum", "drafting", "sync", "write_whole"]
 
 WRITE_BYTES = 1 << 17
 """Bytes to give a large file at once. Larger writes get larger pages of the page cache, which a
 busy Linux looks for up to six times as long."""
-_FLUSH_BYTES = 64 << 20
+_FLUSH_BYTES, _SEND_BYTES = 64 << 20, 4 << 20
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -64,6 +66,42 @@ def checksum(path: Path) -> str:
     """XXH3-128 of a file, in hexadecimal: it finds damage, at several times SHA-256's speed."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
+
+
+class LargeFile(Closing):
+    """A new file, written from beginning to end: meanwhile it is summed up and sent to the disk.
+
+    It is durable once `sync` was called, which then finds little left to do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._sum = xxhash.xxh3_128()
+        self._sent = 0
+        self.size = 0
+        """Bytes written so far."""
+
+    @property
+    def checksum(self) -> str:
+        """What `checksum` gives for what was written so far."""
+        return self._sum.hexdigest()
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Write all of `content`, of single bytes; raises OSError."""
+        self._sum.update(content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest[:WRITE_BYTES]) :]
+        self.size += len(content)
+        if self.size - self._sent >= _SEND_BYTES:
+            # Linux begins to write pages of which this is said; until they are written they stay.
+            where = (self._sent, self.size - self._sent)
+            os.posix_fadvise(self._file.fileno(), *where, os.POSIX_FADV_DONTNEED)
+            self._sent = self.size
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        self._file.close()
 
 
 class Flusher:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from reft_megatron import files
-from reft_megatron.files import Flusher, checksum, drafting, write_whole
+from reft_megatron.files import Flusher, LargeFile, checksum, drafting, write_whole
 
 
 def test_text_and_bytes_replace_what_was_there(tmp_path: Path) -> None:
@@ -47,6 +48,33 @@ def test_a_block_that_fails_leaves_no_draft(tmp_path: Path) -> None:
         draft.write_text("whole")
         assert not (tmp_path / "file").exists()
     assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_large_file_is_summed_up_and_sent_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but its end, each byte once; what is sent is there to be read, and to be synchronised."""
+    sent: list[tuple[int, int, int]] = []
+    advise = os.posix_fadvise
+
+    def heard(descriptor: int, first: int, count: int, advice: int) -> None:
+        sent.append((first, count, advice))
+        advise(descriptor, first, count, advice)
+
+    monkeypatch.setattr("os.posix_fadvise", heard)
+    parts = [bytes([n]) * n for n in (3, 200, 0, 255)] + [bytes(range(256)) * 12_000] * 4
+    with LargeFile(tmp_path / "file") as file:
+        for number, part in enumerate(parts):
+            file.write(memoryview(part) if number % 2 else part)
+            assert file.size == sum(map(len, parts[: number + 1]))
+        assert file.checksum == checksum(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"".join(parts)
+    ends = [0, *(first + count for first, count, _ in sent)]
+    assert [first for first, _, _ in sent] == ends[:-1]
+    assert 0 <= file.size - ends[-1] < 4 << 20
+    assert {advice for _, _, advice in sent} == {os.POSIX_FADV_DONTNEED}
+    with pytest.raises(ValueError, match="closed file"):
+        file.write(b"x")
 
 
 def test_a_checksum_is_of_the_content(tmp_path: Path) -> None:

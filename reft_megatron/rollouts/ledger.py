@@ -73,6 +73,7 @@ class Ledger:
         self._folder = Path(folder)
         self._origin = origin
         self._intact: set[Path] = set()
+        self._written: dict[Path, dict[str, Any]] = {}
 
     def append(
         self, iteration: int, data_rank: int, rollouts: pa.Table | Sequence[Rollout]
@@ -107,7 +108,7 @@ class Ledger:
         with ThreadPoolExecutor(_WRITERS) as writers:
             for part, table in enumerate(_at_least_one(tables)):
                 path = folder / _name(data_rank, part)
-                pending.append(writers.submit(_write_table, path, table))
+                pending.append(writers.submit(self._write, path, table))
                 if len(pending) > _WRITERS:
                     pending.popleft().result()
             for write in pending:
@@ -128,7 +129,7 @@ class Ledger:
             )
         paths = list(itertools.chain(*parts))
         with ThreadPoolExecutor(_WRITERS) as readers:
-            described = list(readers.map(_described, paths))
+            described = list(readers.map(self._described, paths))
         manifest = {
             "format": _FORMAT,
             "checksum": _KIND,
@@ -245,9 +246,21 @@ class Ledger:
             return error.what
         return ""
 
+    def _write(self, path: Path, table: pa.Table) -> None:
+        with refused(path, nbytes=table.nbytes), drafting(path) as draft:
+            told = {_KIND: write_table(draft, table)}
+        self._written[path] = {"rows": table.num_rows, **_digest(path, checksums=False), **told}
+
+    def _described(self, path: Path) -> dict[str, Any]:
+        """What the manifest says of a file: as this process wrote it, or as it is found."""
+        if told := self._written.pop(path, None):
+            return told
+        return {"rows": pq.read_metadata(path).num_rows, **_digest(path)}
+
     def _forget(self, folder: Path) -> None:
-        """What was checked of an iteration says nothing of what will stand there."""
+        """What was checked of an iteration, or written, says nothing of what will stand there."""
         self._intact = {path for path in self._intact if path.parent != folder}
+        self._written = {p: told for p, told in self._written.items() if p.parent != folder}
 
     def _iteration(self, iteration: int) -> Path:
         return self._folder / f"iteration-{iteration:06d}"
@@ -306,15 +319,6 @@ def _at_least_one(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     tables = iter(tables)
     yield next(tables, LEDGER.empty_table())
     yield from tables
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    with refused(path, nbytes=table.nbytes), drafting(path) as draft:
-        write_table(draft, table)
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"rows": pq.read_metadata(path).num_rows, **_digest(path)}
 
 
 def _digest(path: Path, *, checksums: bool = True) -> dict[str, Any]:

@@ -15,7 +15,6 @@ Legend: R rows, S slots: one for each number in the lists, and one for a list wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from reft_megatron.errors import DataError
-from reft_megatron.files import WRITE_BYTES
+from reft_megatron.files import LargeFile
 from reft_megatron.rollouts import thrift
 
 __all__ = ["write_table"]
@@ -48,10 +47,11 @@ _GONE = (13, 16)
 _PLAIN, _RLE, _DATA_PAGE = 0, 3, 0
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write `table`, whose lists are of int32 or float32 that are never null.
+def write_table(path: Path, table: pa.Table) -> str:
+    """Write `table`, whose lists are of int32 or float32 that are never null; returns a checksum.
 
-    The same rows make the same bytes. Raises OSError, and DataError for lists of anything else.
+    It is that of `files.checksum`. The same rows make the same bytes. Raises OSError, and DataError
+    for lists of anything else.
     """
     listed = [i for i, field in enumerate(table.schema) if pa.types.is_list(field.type)]
     for i in listed:
@@ -59,8 +59,8 @@ def write_table(path: Path, table: pa.Table) -> None:
     content = memoryview(_written(_emptied(table, listed)))
     end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     footer = thrift.read(bytes(content[end:-8]))
-    with path.open("wb", buffering=0) as file:
-        _write(file, content[:end])
+    with LargeFile(path) as file:
+        file.write(content[:end])
         first = 0
         for group in footer[_GROUPS][1][1]:
             rows = table.slice(first, group[_GROUP_ROWS][1])
@@ -68,7 +68,8 @@ def write_table(path: Path, table: pa.Table) -> None:
             lists = ((table.field(i), i, _one(rows.column(i))) for i in listed)
             _put_lists(file, group, lists)
         told = thrift.write(footer)
-        _write(file, told + len(told).to_bytes(4, "little") + _MAGIC)
+        file.write(told + len(told).to_bytes(4, "little") + _MAGIC)
+        return file.checksum
 
 
 def _check(field: pa.Field, column: pa.ChunkedArray) -> None:
@@ -109,7 +110,7 @@ def _one(column: pa.ChunkedArray) -> Any:
 
 
 def _put_lists(
-    file: FileIO, group: thrift.Struct, columns: Iterable[tuple[pa.Field, int, Any]]
+    file: LargeFile, group: thrift.Struct, columns: Iterable[tuple[pa.Field, int, Any]]
 ) -> None:
     """Write the lists of a row group, (field, index, rows) of each, and tell its metadata."""
     packed: dict[bytes, list[_Page]] = {}
@@ -123,11 +124,11 @@ def _put_lists(
         key = bytes([field.nullable]) + there.tobytes() + lengths.tobytes()
         if key not in packed:
             packed[key] = list(_pages(lengths, there, nullable=field.nullable))
-        start, values = file.tell(), rows.flatten().to_numpy()
+        start, values = file.size, rows.flatten().to_numpy()
         for page in packed[key]:
-            _write(file, page.head)
-            _write(file, memoryview(values[page.values]).cast("B"))
-        size = file.tell() - start
+            file.write(page.head)
+            file.write(memoryview(values[page.values]).cast("B"))
+        size = file.size - start
         meta: thrift.Struct = group[_COLUMNS][1][1][i][_META][1]
         grown += size - meta[_SIZE][1]
         for gone in _GONE:
@@ -189,10 +190,3 @@ def _packed(levels: NDArray[np.uint8], width: int) -> bytes:
         packed = np.packbits(bits, bitorder="little").tobytes()
         run = thrift.varint(eights << 1 | 1) + packed.ljust(eights * width, b"\0")
     return len(run).to_bytes(4, "little") + run
-
-
-def _write(file: FileIO, content: bytes | memoryview) -> None:
-    """All of `content`, a little at a time (see WRITE_BYTES)."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest[:WRITE_BYTES]) :]

@@ -245,6 +245,38 @@ def test_resume_drops_what_comes_after(ledger: Ledger, tmp_path: Path):
     assert [r.text for r in ledger.read(2)] == ["return 5"]
 
 
+def test_only_files_of_other_processes_are_read_to_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a process wrote it knows: were it read back, damage until then would be sealed too."""
+    main, other = (Ledger(tmp_path / "ledger", origin=ORIGIN) for _ in range(2))
+    read: list[str] = []
+
+    def heard(path: Path) -> str:
+        read.append(path.name)
+        return checksum(path)
+
+    monkeypatch.setattr("reft_megatron.rollouts.ledger.checksum", heard)
+    main.append_parts(1, 0, [to_table([_rollout(0)]), to_table([_rollout(1)])])
+    other.append(1, 1, [_rollout(2)])
+    own = _folder(tmp_path, 1) / "rank-00000-00001.parquet"
+    content = own.read_bytes()
+    own.write_bytes(_flip_a_byte(content))
+    main.seal(1, data_size=2)
+    assert read == ["rank-00001.parquet"]
+    assert [damage for _, damage in main.files(1)] == [
+        "",
+        f"the ledger file {own} is torn or altered",
+        "",
+    ]
+    own.write_bytes(content)
+    described = json.loads((own.parent / "manifest.json").read_text())["files"]
+    (own.parent / "manifest.json").unlink()
+    Ledger(tmp_path / "ledger", origin=ORIGIN).seal(1, data_size=2)
+    assert json.loads((own.parent / "manifest.json").read_text())["files"] == described
+    assert len(other.read(1)) == 3
+
+
 def test_what_is_recorded_anew_is_checked_anew(ledger: Ledger, tmp_path: Path):
     assert [damage for _, damage in ledger.files(2)] == ["", ""]
     ledger.drop_from(2)
