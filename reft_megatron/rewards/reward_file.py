@@ -12,6 +12,8 @@ import dataclasses
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -41,7 +43,8 @@ class RewardFile(Closing):
 
     def __init__(self, path: str, *, config: RewardConfig) -> None:
         """Starts nothing yet: `start` or the first `check` meets what is wrong with the file."""
-        self._path, self._config = Path(path), config
+        # Absolute, as tracebacks name it: whatever the folder of this process becomes.
+        self._path, self._config = Path(path).absolute(), config
         self._workers: list[_Worker] = []
         self._counts = dict.fromkeys(("completions", "faults", "respawns"), 0)
 
@@ -51,12 +54,14 @@ class RewardFile(Closing):
         return self._config.partial
 
     def start(self, count: int = 1) -> None:
-        """Have `count` processes that have loaded the file.
+        """Have `count` processes that have loaded the file, in the place of any that have ended.
 
         Raises ConfigError if it cannot be loaded, or has no function `reward` of two arguments.
         """
+        for worker in [worker for worker in self._workers if worker.ended]:
+            self._drop(worker)
         while len(self._workers) < count:
-            self._workers.append(_Worker(self._path))
+            self._workers.append(_Worker(self._path, self._config.timeout_s))
         for worker in self._workers:
             if complaint := worker.loading():
                 self.close()
@@ -107,34 +112,44 @@ class RewardFile(Closing):
         wait([worker.connection for worker in busy], max(0.0, alarm - time.monotonic()))
         found = []
         for worker in busy:
-            job, reply = worker.job, worker.reply(self._config.timeout_s)
+            job, reply = worker.job, worker.reply()
             if job is None or reply is None:
                 continue
             if worker.job is not None:  # dead or late
-                worker.kill()
-                self._workers.remove(worker)
-                self._counts["respawns"] += 1
+                self._drop(worker)
             found.append((job, reply))
         return found
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.kill()
+        self._workers.remove(worker)
+        self._counts["respawns"] += 1
 
 
 class _Worker:
     """One process. `job` is the completion that it has, None if it is idle."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self.connection, theirs = Pipe()
+        _limit(self.connection.fileno(), timeout_s)
         module = "reft_megatron.rewards.reward_process"
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(path), str(theirs.fileno()), str(os.getpid())],
+                [sys.executable, "-m", module, str(path), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # closed by the kernel if this process is killed
                 stdout=2,  # what user code prints must not stand among the run's own lines
                 start_new_session=True,
             )
         self._loaded = False
         self.job: int | None = None
         self.since = time.monotonic()
+
+    @property
+    def ended(self) -> bool:
+        """True if it has ended since its last reply; one that is idle has nothing to say."""
+        return self._loaded and self.job is None and self.connection.poll()
 
     def loading(self) -> str:
         """What is wrong with the file, or nothing; waits until it is loaded."""
@@ -152,10 +167,10 @@ class _Worker:
     def send(self, job: int, problem: Problem, completion: str) -> None:
         self.job, self.since = job, time.monotonic()
         asked = {"problem": dataclasses.asdict(problem), "completion": completion}
-        with contextlib.suppress(OSError):  # it died meanwhile, which `reply` finds out
+        with contextlib.suppress(OSError):  # it died or does not read, which `reply` finds out
             self.connection.send_bytes(json.dumps(asked, default=str).encode())
 
-    def reply(self, timeout_s: float) -> dict[str, Any] | None:
+    def reply(self) -> dict[str, Any] | None:
         """The reply, or a fault if there will be none, or None if it is still at work."""
         if self.connection.poll():
             try:
@@ -164,20 +179,32 @@ class _Worker:
                 return {"fault": f"the process {self._ended()}"}
             self.job = None
             return told
-        if time.monotonic() > self.since + timeout_s:
-            return {"fault": f"it took more than rewards.timeout_s={timeout_s:g}"}
+        if time.monotonic() > self.since + self._timeout_s:
+            return {"fault": f"it took more than rewards.timeout_s={self._timeout_s:g}"}
         return None
 
     def kill(self) -> None:
         """End it and all it started, and reap it; safe to repeat."""
-        with contextlib.suppress(ProcessLookupError):
+        if self._process.returncode is None:  # from then on its number may be another's
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+            self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         self.connection.close()
 
     def _ended(self) -> str:
-        code = self._process.wait()
+        """How it has ended; one that has closed its end of the pipe and goes on is ended now."""
+        self.kill()
+        code = self._process.returncode
         return f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
+
+
+def _limit(descriptor: int, seconds: float) -> None:
+    """Have reading and writing of a socket fail once the other end is silent for so long."""
+    span = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            same.setsockopt(socket.SOL_SOCKET, direction, span)
 
 
 def _verdict(fields: dict[str, Any]) -> Verdict:

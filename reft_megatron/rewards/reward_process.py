@@ -1,8 +1,8 @@
 """The process in which the reward of a custom task is called.
 
-Owns loading the user's file, calling its function, and turning whatever comes back, or out, into
-one message. Run as `python -m`, with the file, the descriptor to answer on, and who started it.
-The code is the user's and trusted: nothing is locked away from it.
+Owns loading the user's file, calling its function, turning whatever comes back, or out, into one
+message, and ending with who started it. Run as `python -m`, with the file and the descriptor to
+answer on. The code is the user's and trusted: nothing is locked away from it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import math
 import numbers
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from reft_megatron.ops.workers.isolated.system import die_with_parent
 from reft_megatron.types import Problem, Reason, Verdict
 
 __all__ = ["FUNCTION", "LoadError", "answer", "load", "main"]
@@ -29,6 +29,8 @@ __all__ = ["FUNCTION", "LoadError", "answer", "load", "main"]
 FUNCTION = "reward"
 """Name of the function in the user's file."""
 
+_WATCH = "import os; os.read(0, 1); os.killpg(0, 9)"
+"""Ends its group of processes once the other end of its standard input is closed."""
 _WANTED = "wanted `def reward(problem, completion)`"
 _DETAIL = 200
 
@@ -37,11 +39,13 @@ class LoadError(Exception):
     """The file has no reward function that can be called; the message says what is there."""
 
 
-def main(path: str, descriptor: str, starter: str) -> None:
-    """Load the file, say so, and answer until the other end is closed."""
-    die_with_parent()
-    if os.getppid() != int(starter):
-        return
+def main(path: str, descriptor: str) -> None:
+    """Load the file, say so, and answer until the other end is closed.
+
+    Standard input is a pipe from who started this, and nothing comes through it.
+    """
+    os.set_inheritable(int(descriptor), False)  # or a child would keep the line open
+    watch = _watch_starter()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # printing a completion is no mistake
     connection = Connection(int(descriptor))
@@ -55,8 +59,21 @@ def main(path: str, descriptor: str, starter: str) -> None:
         try:
             asked = json.loads(connection.recv_bytes())
         except EOFError:
+            watch.wait()  # to be ended, with what calls have started
             return
         connection.send_bytes(json.dumps(answer(function, asked, path)).encode())
+
+
+def _watch_starter() -> subprocess.Popen[bytes]:
+    """A process that ends this one, and all that calls have started, with who started it.
+
+    The kernel's own signal for that reaches no grandchild. User code finds an empty input.
+    """
+    watch = subprocess.Popen([sys.executable, "-IS", "-c", _WATCH])
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return watch
 
 
 def load(path: Path) -> Callable[..., Any]:
@@ -111,14 +128,28 @@ def _fields(found: object) -> dict[str, Any]:
         )
     if found.reason is Reason.EXECUTOR_FAULT:
         raise ValueError(found.detail or "the reward says that it could not judge")
-    value = found.value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
-        value = float(value)
-    elif value is not None and not (isinstance(value, str) and len(value) == 1):
-        raise ValueError(
-            f"{FUNCTION} gave the value {value!r:.60}; wanted a finite number or one letter"
-        )
-    return {"reason": found.reason.value, "value": value, "detail": str(found.detail)[:_DETAIL]}
+    return {
+        "reason": found.reason.value,
+        "value": _vote(found.value),
+        "detail": str(found.detail)[:_DETAIL],
+    }
+
+
+def _vote(value: object) -> float | str | None:
+    """What a verdict's value counts as: a number that is none of a float's has no vote.
+
+    Models write such numbers, so they are no mistake of the function's. Raises ValueError for what
+    is neither a number nor one letter.
+    """
+    if value is None or (isinstance(value, str) and len(value) == 1):
+        return value
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise ValueError(f"{FUNCTION} gave the value {value!r:.60}; wanted a number or one letter")
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _told(error: BaseException, path: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -27,6 +29,9 @@ def reward(problem, completion):
     print("judging", completion)
     if completion == "sleep":
         subprocess.Popen(["sleep", "1000"])
+        time.sleep(1000)
+    if completion == "silent":
+        os.closerange(3, 256)
         time.sleep(1000)
     if completion == "die":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -72,9 +77,10 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
 OTHERS: set[psutil.Process] = set()
 
 
-def children() -> list[psutil.Process]:
-    """Processes below this one that the test has started."""
-    return [p for p in psutil.Process().children(recursive=True) if p not in OTHERS]
+def children(*, all_below: bool = True) -> list[psutil.Process]:
+    """Processes below this one, or those that are its own, that the test has started."""
+    found = psutil.Process().children(recursive=all_below)
+    return [p for p in found if p not in OTHERS]
 
 
 def test_verdicts_come_in_the_order_of_completions(
@@ -90,7 +96,7 @@ def test_verdicts_come_in_the_order_of_completions(
         ]
         assert judged(judge, "a\ud800 \u4e2d right")[0].correct
         assert judge.stats() == {"completions": 13, "faults": 0, "respawns": 0}
-        assert len(children()) == 3
+        assert len(children(all_below=False)) == 3
     assert children() == []
     out, err = capfd.readouterr()
     assert out == ""
@@ -98,33 +104,76 @@ def test_verdicts_come_in_the_order_of_completions(
 
 
 def test_what_fails_is_a_fault_and_no_reward(path: str) -> None:
-    with RewardFile(path, config=RewardConfig(workers=2, timeout_s=1.0)) as judge:
-        verdicts = judged(judge, "right", "raise", "die", "none", "sleep", "exit", "bad", "once")
+    with RewardFile(path, config=RewardConfig(workers=2, timeout_s=60)) as judge:
+        verdicts = judged(judge, "right", "raise", "die", "none", "silent", "exit", "bad", "once")
         stats = judge.stats()
     faults = {n: v.detail for n, v in enumerate(verdicts) if v.reason is Reason.EXECUTOR_FAULT}
+    line = REWARD.splitlines().index('        raise ValueError("bad luck")') + 1
     assert faults == {
-        1: "ValueError: bad luck (own.py, line 19)",
+        1: f"ValueError: bad luck (own.py, line {line})",
         2: "the process was ended by signal 9",
         3: faults[3],
-        4: "it took more than rewards.timeout_s=1",
+        4: "the process was ended by signal 9",
         5: "the process ended with status 3",
     }
     assert faults[3].startswith("TypeError: reward returned None; wanted")
     assert [verdicts[n].reason for n in (0, 6, 7)] == [Reason.CORRECT, WRONG, WRONG]
     assert (stats["faults"], stats["respawns"]) == (5, 2 + 2 + 2 + 1)
-    assert children() == [], "what a call had started is gone too"
+
+
+def test_what_is_late_is_ended_with_all_it_started(path: str) -> None:
+    with RewardFile(path, config=RewardConfig(workers=2, timeout_s=0.5)) as judge:
+        [verdict] = judged(judge, "sleep")
+        assert verdict.reason is Reason.EXECUTOR_FAULT
+        assert verdict.detail == "it took more than rewards.timeout_s=0.5"
+        assert judge.stats()["respawns"] == 2
+        assert children() == []
+
+
+def test_one_that_does_not_read_is_late_too(path: str) -> None:
+    """More than a socket holds, to a process that is there and stands still."""
+    with RewardFile(path, config=RewardConfig(workers=1, timeout_s=0.5)) as judge:
+        judge.start()
+        [process] = children(all_below=False)
+        process.suspend()
+        verdicts = judged(judge, "right" * 1_000_000)
+    assert verdicts[0].correct, "the second try has a process of its own"
+
+
+def test_a_path_is_of_the_folder_it_was_named_in(
+    path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with RewardFile("own.py", config=RewardConfig(workers=1)) as judge:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        [verdict] = judged(judge, "raise")
+    assert "(own.py, line " in verdict.detail
 
 
 def test_it_starts_anew_after_its_end(path: str) -> None:
     judge = RewardFile(path, config=RewardConfig(workers=1))
     for _ in range(2):
         assert judged(judge, "right")[0].correct
-        [process] = children()
+        [process] = children(all_below=False)
         os.kill(process.pid, signal.SIGKILL)  # between two calls
         assert judged(judge, "right")[0].correct
         judge.close()
         judge.close()
         assert children() == []
+
+
+def test_no_completion_pays_for_processes_that_died_idle(path: str) -> None:
+    with RewardFile(path, config=RewardConfig(workers=2)) as judge:
+        judge.start(2)
+        for process in children(all_below=False):
+            process.kill()
+            # Not reaped here, so that the judge has to notice.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        [verdict] = judged(judge, "right")
+        assert verdict.correct
+        assert judge.stats() == {"completions": 1, "faults": 0, "respawns": 2}
+    assert children() == []
 
 
 @pytest.mark.parametrize(
@@ -145,12 +194,26 @@ def test_a_file_that_cannot_be_loaded(tmp_path: Path, text: str, told: str) -> N
 
 
 def test_processes_end_with_their_starter(path: str) -> None:
+    """However it ends, in the middle of a call, and with what that call has started."""
     starter = os.fork()
     if not starter:
-        RewardFile(path, config=RewardConfig(workers=1)).start()
+        RewardFile(path, config=RewardConfig(workers=1, timeout_s=1000)).check(
+            [(problem(0), "sleep")]
+        )
         os._exit(0)
+    begun = psutil.Process(starter)
+    _until(lambda: any(p.name() == "sleep" for p in begun.children(recursive=True)))
+    below = begun.children(recursive=True)
+    begun.kill()
     os.waitpid(starter, 0)
-    deadline = time.monotonic() + 20
-    while any(path in (p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])):
-        assert time.monotonic() < deadline, "a process outlived the one that started it"
+    _until(lambda: not any(p.is_running() and p.status() != "zombie" for p in below))
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it went while it was looked at
+            if true():
+                return
+        assert time.monotonic() < deadline
         time.sleep(0.05)

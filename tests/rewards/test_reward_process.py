@@ -44,15 +44,20 @@ def test_a_verdict_is_told_by_its_fields(tmp_path: Path) -> None:
     assert answered(tmp_path, numpy)["verdict"]["value"] == np.float32(0.5)
 
 
+@pytest.mark.parametrize("number", ["10**400", "-10**400", "float('nan')", "float('-inf')"])
+def test_a_number_that_cannot_vote_is_none(tmp_path: Path, number: str) -> None:
+    found = answered(tmp_path, f"return wrong({number})")
+    assert found == {"verdict": {"reason": "wrong_value", "value": None, "detail": ""}}
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
         ("return None", "TypeError: reward returned None; wanted right(...), wrong(...) or no_"),
         ("return True", "TypeError: reward returned True; wanted"),
         ("return 1.0", "TypeError: reward returned 1.0; wanted"),
-        ("return right('abc')", "ValueError: reward gave the value 'abc'; wanted a finite number"),
+        ("return right('abc')", "ValueError: reward gave the value 'abc'; wanted a number or one"),
         ("return right(True)", "ValueError: reward gave the value True"),
-        ("return right(float('nan'))", "ValueError: reward gave the value nan"),
         ("return {}['x']", "KeyError: 'x' (own.py, line 3)"),
         ("raise SystemExit(3)", "SystemExit: 3 (own.py, line 3)"),
         ("problem.id = 'b'", "dataclasses.FrozenInstanceError: cannot assign to field 'id'"),
