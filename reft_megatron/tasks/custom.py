@@ -10,6 +10,7 @@ from reft_megatron.config import TaskConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.tasks.gold import answer_kind, gold_answer
 from reft_megatron.tasks.items import PROGRAM_START
+from reft_megatron.tasks.prompts import ANSWER_TRIGGER
 from reft_megatron.tasks.records import Record
 from reft_megatron.types import Problem
 
@@ -71,8 +72,18 @@ def _chain(record: Record, config: TaskConfig) -> str:
     if "chain" not in record.fields:
         return ""
     chain = record.text("chain")
-    if config.form == "program" and not config.prompt and not chain.startswith(PROGRAM_START):
+    program = config.form == "program"
+    if not config.prompt:
+        if program and not chain.startswith(PROGRAM_START):
+            raise record.error(
+                "chain", f"does not begin with {PROGRAM_START!r}, but task.form is program"
+            )
+        return chain
+    mark = PROGRAM_START if program else ANSWER_TRIGGER
+    if not config.reward and mark not in chain:
         raise record.error(
-            "chain", f"does not begin with {PROGRAM_START!r}, but task.form is program"
+            "chain",
+            f"has no {mark!r}, and without it the built-in reward finds no answer: add it, or name "
+            "a reward of your own in task.reward",
         )
     return chain

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reft_megatron.config import TaskConfig
+from reft_megatron.config import RewardConfig, TaskConfig
 from reft_megatron.errors import ConfigError, DataError, ReftError
+from reft_megatron.rewards import Judge
 from reft_megatron.tasks import load_task
 
 ROW = {"id": "a", "question": "How many?", "answer": 3}
@@ -43,13 +44,37 @@ def test_a_record_becomes_a_problem(tmp_path: Path) -> None:
 
 def test_a_prompt_of_ones_own_is_the_whole_prompt(tmp_path: Path) -> None:
     path = written(tmp_path / "a.jsonl", {**ROW, "chain": "It is 3."})
-    task = load_task(config(path, prompt="{{Q}} {question} A:"))
+    task = load_task(config(path, prompt="{{Q}} {question} A:", reward="own.py"))
     [problem] = task.train
     assert task.prompt_text(problem) == "{{Q}} How many? A:"
     assert task.supervised_text(problem) == ("{{Q}} How many? A:", "It is 3.")
     assert task.gold_completion(problem) == "It is 3."
     assert task.answer_text(problem, " 3 ") == " 3 "
     assert not task.over("    return 3\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "chain", "missing"),
+    [
+        ("nl", "So 3.\nTherefore, the answer is: 3", ""),
+        ("nl", "So 3.", "'\\nTherefore, the answer is: '"),
+        ("nl", "Therefore, the answer is: 3", "'\\nTherefore, the answer is: '"),
+        ("program", f"import math\n{CHAIN}", ""),
+        ("program", "    return 3", "'def solution():'"),
+    ],
+)
+def test_chains_behind_a_prompt_of_ones_own_are_what_is_judged(
+    tmp_path: Path, form: str, chain: str, missing: str
+) -> None:
+    path = written(tmp_path / "a.jsonl", {**ROW, "chain": chain})
+    made = config(path, prompt="{question}", form=form)
+    if missing:
+        told = f"{path}: line 1: field 'chain' has no {missing}, and without it the built-in reward"
+        assert message(made, DataError).startswith(told)
+    else:
+        [problem] = load_task(made).train
+        with Judge(form=form, kind="number", config=RewardConfig(), parity="correct") as judge:
+            assert judge.check([(problem, problem.cot)])[0].correct
 
 
 @pytest.mark.parametrize(
