@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from examples.paper_runs import POLICIES, PROBLEMS, SPLITS, STAGES, Run
+from examples.paper_runs import POLICIES, PROBLEMS, SIZES, SPLITS, STAGES, Run
 from reft_megatron.cli import main
 from reft_megatron.config import load_config
 from reft_megatron.errors import ReftError
@@ -21,14 +21,31 @@ _CONFIGS = Path(__file__).parent / "configs"
 _OF_SCRIPTS = {"sft_gsm8k": "warmup", "ppo_gsm8k": "ppo"}
 """The stage of GSM8K that a script with a name of its own starts."""
 _PICKS = ("task", "form", "model", "of", "split")
+_USAGE = f"""A run of the paper (examples/README.md).
+
+usage: paper.sh STAGE [word=value ...] [section.key=value ...]
+
+  STAGE    {", ".join(STAGES)}
+  task=    {", ".join(dict.fromkeys(task for task, _ in PROBLEMS))}
+  form=    {", ".join(dict.fromkeys(form for _, form in PROBLEMS))}
+  model=   {", ".join(SIZES)}, tiny
+  of=      whose policy is asked, or started from: {", ".join(POLICIES)}
+  split=   what is sampled: {", ".join(SPLITS)}
+
+`paper.sh STAGE --help` explains every setting, `paper.sh STAGE ... --print-config` shows those of a
+run."""
 
 
 def run(script: str, given: Sequence[str]) -> int:
     """Run what the script and the words say; returns the exit code.
 
-    With `--processes` among the words, print how many processes the rest of them want instead.
-    Raises SystemExit, with what there is, for a word that picks nothing.
+    With `--processes` among the words, print how many processes the rest of them want instead; for
+    `--help` without a stage, which stages and words there are. Raises SystemExit, with what there
+    is, for a word that picks nothing.
     """
+    if Path(script).stem not in _OF_SCRIPTS and given[:1] in (["--help"], ["-h"]):
+        print(_USAGE)
+        return 0
     picked, words = pick(Path(script).stem, given)
     config = _config(picked)
     settings = [f"{key}={value}" for key, value in picked.settings().items()]

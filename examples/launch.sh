@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs an example of this folder under Python: launch.sh SCRIPT [model=NAME] [section.key=value ...].
+# Runs an example of this folder under Python: launch.sh SCRIPT [its words and settings ...].
 # A task of a Slurm step becomes one rank; anywhere else torchrun starts all ranks on this machine.
 set -euo pipefail
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A run of the paper: paper.sh STAGE [task=] [form=] [model=] [of=]. See examples/README.md.
+# A run of the paper: paper.sh STAGE [task=] [form=] [model=] [of=] [split=]. See examples/README.md.
 # Bash runs the next line and goes no further; Python, under torchrun, takes that line for a string.
 """:"; exec bash "$(dirname "$0")/launch.sh" "$0" "$@"; : << '# end' # """
 

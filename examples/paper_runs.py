@@ -21,7 +21,8 @@ class Stage:
     recipe: str
     """The recipe that runs it."""
     name: str
-    """Last part of the run's name; {of} is the policy asked, {split} the split."""
+    """Last part of the run's name; {of} is the policy asked, {split} the split. A policy that is
+    started from is named behind it, unless it is the paper's."""
     of: str = ""
     """The stage whose checkpoint it starts from, unless told otherwise; empty: the base model."""
     split: str = ""
@@ -126,7 +127,10 @@ class Run:
         stage = STAGES[self.stage]
         of = self.of or stage.of
         asked = STAGES[of].name if of else ""
-        return self._called(stage.name.format(of=asked, split=self.split or stage.split))
+        name = stage.name.format(of=asked, split=self.split or stage.split)
+        if of != stage.of and "{of}" not in stage.name:
+            name += f"-of-{asked}"
+        return self._called(name)
 
     def settings(self) -> dict[str, str | int | float]:
         """What stands before the user's own settings: `section.key` and value."""

@@ -233,7 +233,19 @@ def test_names_tell_what_was_picked() -> None:
     assert sampled.name == "mathqa-nl-125m-reft-test-samples"
     assert sampled.settings()["sample.split"] == "test"
     assert Run(stage="rerank", of="offline_sl").name == "gsm8k-6.7b-offline-sl-reranker"
-    assert Run(stage="ppo").name == "gsm8k-6.7b-reft"
+    assert Run(stage="ppo").name == Run(stage="ppo", of="warmup").name == "gsm8k-6.7b-reft"
+    assert Run(stage="ppo", of="sft").name == "gsm8k-6.7b-reft-of-sft"
+    assert Run(stage="online_sl", of="ppo").name == "gsm8k-6.7b-online-sl-of-reft"
+
+
+def test_help_without_a_stage_tells_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch.run("examples/paper.sh", ["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in [*STAGES, *itertools.chain(*PROBLEMS), *SIZES, "of="])
+    with pytest.raises(SystemExit) as end:
+        launch.run("examples/paper.sh", ["ppo", "--help"])
+    assert end.value.code in (0, None)
+    assert "ppo.kl_coef" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,21 @@ def images(pictures: Iterable[Picture], series: Series) -> list[Image]:
     ]
 
 
-def write_page(path: Path, template: str, values: dict[str, object], *, script: str = "") -> None:
-    """Fill `templates/<template>` with `values` and write it to `path`, all or nothing.
+def write_page(
+    path: Path,
+    template: str,
+    values: dict[str, object],
+    *,
+    folder: Path = _TEMPLATES,
+    script: str = "",
+) -> None:
+    """Fill a template with `values` and write it to `path`, all or nothing.
 
-    script: file beside the template, which ends the page and alone may run in it.
+    template: its name in `folder`, or among the pieces here, which it may extend.
+    script: file in `folder`, which ends the page and alone may run in it.
     """
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([folder, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,7 +99,7 @@ def write_page(path: Path, template: str, values: dict[str, object], *, script: 
     )
     policy, code = "default-src 'none'; img-src data:; style-src 'unsafe-inline'", ""
     if script:
-        code = (_TEMPLATES / script).read_text(encoding="utf-8")
+        code = (folder / script).read_text(encoding="utf-8")
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
         policy += f"; script-src 'sha256-{digest}'"
     own = {"policy": Markup(policy), "script": Markup(code)}

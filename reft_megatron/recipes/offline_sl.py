@@ -20,7 +20,7 @@ the data is the number of steps taken. The dev split selects, as in fine-tuning.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow.compute as pc
@@ -118,6 +118,7 @@ def _choose(session: Session, ledger: LearntLedger, problems: Sequence[Problem])
     chosen = correct(
         ledger.batches,
         unique=True,
+        spelling=_spelling(session),
         gold=None if reference else gold_texts(session.task, problems),
         per_problem=settings.samples_per_problem,
         pick="first" if reference else "random",
@@ -163,14 +164,26 @@ def _gold_again(
     """
     if session.task.parity != "reference":
         return []
-    texts = {name: normalised(text) for name, text in gold_texts(session.task, problems).items()}
+    spelling = _spelling(session)
+    texts = {name: spelling(text) for name, text in gold_texts(session.task, problems).items()}
     said = set()
     for index in range(len(chosen)):
         response = chosen.tokens(index)[-int(chosen.responses[index]) :]
         name = chosen.problem_id(index)
-        if normalised(session.tokenizer.decode(response.tolist())) == texts.get(name):
+        if spelling(session.tokenizer.decode(response.tolist())) == texts.get(name):
             said.add(name)
     return [document for document in gold if document.id not in said]
+
+
+def _spelling(session: Session) -> Callable[[str], str]:
+    """What must be equal of two completions of a problem that say the same.
+
+    With parity `reference` the stripped text, of a program with its head (train_sl_model.py lines
+    328-344).
+    """
+    if session.task.parity != "reference":
+        return normalised
+    return str.rstrip if session.task.form == "program" else str.strip
 
 
 def _told(counts: dict[str, int], chosen: TrainingSet) -> str:

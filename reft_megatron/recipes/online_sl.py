@@ -71,6 +71,7 @@ def iterate(
     # 1. Let the policy answer the next problems, and run the programs.
     batch = iterations.sample(policy, number)
     buffer, metrics = batch.buffer, batch.metrics
+    _check_asked(session, batch, number)
 
     # 2. Choose what is right, beside the gold chain of each problem.
     asked = dict.fromkeys(problem.id for problem in batch.problems)
@@ -92,6 +93,19 @@ def iterate(
         )
 
     iterations.record(number, metrics)
+
+
+def _check_asked(session: Session, batch: Batch, number: int) -> None:
+    """ConfigError, on every rank, for replayed completions of problems whose gold is not learnt."""
+    answered = {rollout.completion.problem_id for rollout in batch.buffer.rollouts}
+    if strange := sorted(answered - {problem.id for problem in batch.problems}):
+        raise ConfigError(
+            f"iteration {number} of rollouts.replay={session.config.rollouts.replay} has "
+            f"completions of {len(strange)} problems that this run does not ask in it, "
+            f"{strange[0]} first: they would be learnt from beside the gold chains of others. "
+            "Replay a ledger that online_sl or ppo recorded with the same run.seed, batch_size and "
+            "task."
+        )
 
 
 def halves(sampled: Documents, gold: Documents) -> dict[str, list[NDArray[np.float32]]]:

@@ -50,10 +50,17 @@ _AGE = ("row", "seed", "sample", "version")
 Entries = NDArray[np.void]
 
 
+def normalised(text: str) -> str:
+    """A completion without blank lines and trailing blanks: what makes two of them the same."""
+    lines = (line.rstrip() for line in text.strip().splitlines())
+    return "\n".join(line for line in lines if line)
+
+
 def correct(
     source: Source,
     *,
     unique: bool,
+    spelling: Callable[[str], str] = normalised,
     gold: Mapping[str, str] | None = None,
     per_problem: int | None = None,
     pick: Literal["random", "first"] = "random",
@@ -63,12 +70,13 @@ def correct(
 ) -> TrainingSet:
     """The right rollouts, for self-training (offline and online).
 
-    With `unique` one of each `normalised` text of a problem; with `gold`, texts by problem id, none
-    that says the same as that of its problem. At most `per_problem` of a problem: those that a hash
-    keyed by `seed` puts first, so that the choice is random and always the same, or the `first`
-    samples. Closing the set frees its `memory_mb` (10^6 bytes) and what it spilled to `folder`.
+    With `unique` one of each text of a problem; with `gold`, texts by problem id, none that says
+    the same as that of its problem. Texts say the same if their `spelling` is equal. At most
+    `per_problem` of a problem: those that a hash keyed by `seed` puts first, so that the choice is
+    random and always the same, or the `first` samples. Closing the set frees its `memory_mb`
+    (10^6 bytes) and what it spilled to `folder`.
     """
-    index = _Index(source, only_right=True, salt=seed)
+    index = _Index(source, only_right=True, salt=seed, spelling=spelling)
     left_out = {"wrong": index.rows - len(index.entries), **index.drop_repeated()}
     if gold is not None:
         left_out |= index.drop_gold(gold)
@@ -112,17 +120,18 @@ def every(
     return index.load({}, labelled=True, ordered=False, memory_mb=memory_mb, folder=folder)
 
 
-def normalised(text: str) -> str:
-    """A completion without blank lines and trailing blanks: what makes two of them the same."""
-    lines = (line.rstrip() for line in text.strip().splitlines())
-    return "\n".join(line for line in lines if line)
-
-
 class _Index:
     """Ids, verdicts and hashes of texts of a source's rows."""
 
-    def __init__(self, source: Source, *, only_right: bool, salt: int = 0) -> None:
-        self._source, self._salt = source, salt
+    def __init__(
+        self,
+        source: Source,
+        *,
+        only_right: bool,
+        salt: int = 0,
+        spelling: Callable[[str], str] = normalised,
+    ) -> None:
+        self._source, self._salt, self._spelling = source, salt, spelling
         self._problems: dict[str, int] = {}
         self.rows = 0
         parts = [np.zeros(0, _ENTRY)]
@@ -217,7 +226,7 @@ class _Index:
         return entries
 
     def _hash(self, text: str) -> int:
-        return xxhash.xxh3_64_intdigest(normalised(text).encode(), self._salt)
+        return xxhash.xxh3_64_intdigest(self._spelling(text).encode(), self._salt)
 
     def _keep_one_of(self, *names: str) -> int:
         """Keep the earliest entry of each group that is equal in `names`; returns how many go."""

@@ -49,9 +49,12 @@ def test_a_browser_is_told_to_run_nothing_and_to_fetch_nothing(tmp_path: Path):
 
 
 def test_only_the_pages_own_script_may_run(tmp_path: Path):
-    write_page(tmp_path / "page.html", "page.html", {"title": "one"}, script="completions.js")
+    (tmp_path / "own.js").write_text('"use strict";')
+    values = {"title": "one"}
+    write_page(tmp_path / "page.html", "page.html", values, folder=tmp_path, script="own.js")
     text = (tmp_path / "page.html").read_text()
     code = text.partition("<script>")[2].partition("</script>")[0]
+    assert code == '"use strict";'
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     assert text.count("<script") == 1
     assert f"; script-src 'sha256-{digest}'\">" in text

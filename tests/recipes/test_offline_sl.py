@@ -117,6 +117,7 @@ def rewritten(rollout: Rollout, text: str, launch: Launcher, **changes: Any) -> 
 
 GOLD = "    return 7"
 SAID = "    return 3 + 4"
+SPACED = "\n    return 3 + 4"
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,8 @@ def mixed(launch: Launcher) -> tuple[str, list[str]]:
     some, same, cut, none = (of[name] for name in names)
     some = [rewritten(r, f"    x = {n}\n    return 7", launch) for n, r in enumerate(some)]
     same[1] = rewritten(same[1], SAID, launch)
-    same[2] = rewritten(same[2], SAID + "  \n\n", launch)
+    same[2] = rewritten(same[2], SPACED, launch)
+    same[4] = rewritten(same[4], SAID + "  \n\n", launch)
     same[3] = rewritten(same[3], GOLD, launch)
     cut[5] = rewritten(cut[5], SAID, launch, finished=False)
     ledger = write_ledger(launch.folder / "mixed", launch, [*some, *same, *cut, *none])
@@ -164,7 +166,7 @@ def test_what_is_learnt_from(launch: Launcher, ranks: Ranks, mixed: tuple[str, l
 def test_parity_takes_the_first_and_gold_twice(
     launch: Launcher, ranks: Ranks, mixed: tuple[str, list[str]]
 ) -> None:
-    """Once less where one of the first says the same as gold."""
+    """Once less where one of the first says the same as gold. A blank line makes another text."""
     ledger, (some, same, cut, _none) = mixed
     asked = (*OFFLINE, "offline_sl.epochs=1", "offline_sl.samples_per_problem=3")
     name = ("run.name=offline-parity", f"offline_sl.ledger={ledger}", "task.parity=reference")
@@ -174,7 +176,7 @@ def test_parity_takes_the_first_and_gold_twice(
     sampled = Counter((n, t) for n, t, _ in seen if not t.startswith("def solution():"))
     assert sampled == Counter(
         [(some, f"    x = {n}\n    return 7") for n in range(3)]
-        + [(same, SAID), (same, GOLD), (cut, SAID)]
+        + [(same, SAID), (same, SPACED), (same, GOLD), (cut, SAID)]
     )
 
 

@@ -19,6 +19,8 @@ from reft_megatron.log.page import Image, write_page
 
 __all__ = ["write_report"]
 
+_TEMPLATES = Path(__file__).parent / "templates"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seed:
@@ -62,7 +64,7 @@ def write_report(path: Path, results: Results) -> None:
         "stages": [(name, duration_text(s)) for name, s in results.stage_seconds.items()],
         "total": duration_text(sum(results.stage_seconds.values())),
     }
-    write_page(path, "reproduction.html", values, script="completions.js")
+    write_page(path, "reproduction.html", values, folder=_TEMPLATES, script="completions.js")
 
 
 def _seed(results: Results, seed: int) -> _Seed:

@@ -93,3 +93,11 @@ def test_method_and_words_narrow_it_down(browser: str, page: Path, tmp_path: Pat
     assert seen.articles == 1
     assert {method for method, _ in seen.answers} == {"ReFT"}
     assert seen.found == f"{len(seen.answers)} completions of 1 problems"
+
+
+def test_words_of_an_answer_show_that_answer_alone(browser: str, page: Path, tmp_path: Path):
+    """And not a problem for what another method said of it."""
+    seen = opened(browser, page, tmp_path, view="wrong&method=ReFT&search=while++TRUE:")
+    told = [text for text in seen.text if "while True" in text]
+    assert 0 < len(seen.answers) < len(told), "texts that are hidden are in the page too"
+    assert all(method == "ReFT" and "faults" in filters for method, filters in seen.answers)

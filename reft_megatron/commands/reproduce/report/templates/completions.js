@@ -7,14 +7,21 @@ const section = document.getElementById("completions");
 const form = document.getElementById("filters");
 
 if (form) {
+  const words = (element) => element.textContent.toLowerCase().replace(/\s+/g, " ");
+  const alone = (card) => {
+    const copy = card.cloneNode(true);
+    copy.querySelectorAll(".answer").forEach((answer) => answer.remove());
+    return copy;
+  };
   const cards = [...section.querySelectorAll("article")].map((element) => ({
     element,
     answers: [...element.querySelectorAll(".answer")].map((answer) => ({
       element: answer,
       method: answer.dataset.method,
       filters: answer.dataset.filters.split(" "),
+      words: words(answer),
     })),
-    words: element.textContent.toLowerCase(),
+    words: words(alone(element)),
   }));
   const more = document.getElementById("more");
   const shows = [...form.elements.show].map((radio) => radio.value);
@@ -28,18 +35,21 @@ if (form) {
 
   const draw = () => {
     const { show, method, search } = wanted();
-    const words = search.toLowerCase();
+    const sought = search.trim().toLowerCase().replace(/\s+/g, " ");
     let problems = 0;
     let completions = 0;
     for (const card of cards) {
+      // Words of the problem show all of its answers that fit, words of an answer that one alone.
+      const asked = card.words.includes(sought);
       let inside = 0;
       for (const answer of card.answers) {
         const fits = (show === "all" || answer.filters.includes(show))
-          && (method === "" || answer.method === method);
+          && (method === "" || answer.method === method)
+          && (asked || answer.words.includes(sought));
         answer.element.hidden = !fits;
         inside += fits ? 1 : 0;
       }
-      const found = inside > 0 && card.words.includes(words);
+      const found = inside > 0;
       card.element.hidden = !found || problems >= limit;
       problems += found ? 1 : 0;
       completions += found ? inside : 0;
