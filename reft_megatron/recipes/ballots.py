@@ -27,18 +27,35 @@ from reft_megatron.rewards import majority, reranked, weighted_majority
 from reft_megatron.rewards.statistics import Outcomes, doublings, pass_at
 from reft_megatron.rollouts.disk import refused
 from reft_megatron.rollouts.ledger import Ledger
-from reft_megatron.types import AnswerKind, Reason, Verdict
+from reft_megatron.types import Reason, Verdict
 
 __all__ = [
+    "BALLOTS",
     "Ballots",
     "Poll",
-    "ballots_schema",
     "curves",
     "read_ballots",
     "stored_samples",
     "write_ballots",
 ]
 
+BALLOTS = pa.schema(
+    [
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("value", pa.float64()),
+        pa.field("letter", pa.string()),
+        pa.field("right", pa.bool_(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("score", pa.float32()),
+    ]
+)
+"""Columns of the file of ballots, a row for each completion that counts.
+
+The extracted answer is a `value` (number) or a `letter`, or neither: a reward of the user's may
+give either in one task. `score` is the reranker's margin, whose logistic is the probability of
+being right; null without a reranker."""
 _MISSING = Verdict(reason=Reason.EXECUTOR_FAULT)
 _ANSWERS = ("problem_id", "sample", "reason", "value", "letter")
 
@@ -201,52 +218,27 @@ def curves(
     return found
 
 
-def ballots_schema(kind: AnswerKind) -> pa.Schema:
-    """Columns of the file of ballots, a row for each completion that counts.
-
-    `value` is the extracted answer, float64 or string as its kind, null if there is none. `score`
-    is the reranker's margin, whose logistic is the probability of being right; null without a
-    reranker.
-    """
-    return pa.schema(
-        [
-            pa.field("problem_id", pa.string(), nullable=False),
-            pa.field("sample", pa.int32(), nullable=False),
-            pa.field("reason", pa.string(), nullable=False),
-            pa.field("value", pa.string() if kind == "letter" else pa.float64()),
-            pa.field("right", pa.bool_(), nullable=False),
-            pa.field("text", pa.string(), nullable=False),
-            pa.field("score", pa.float32()),
-        ]
-    )
-
-
-def write_ballots(
-    path: Path, poll: Poll, margins: NDArray[np.float32] | None, *, kind: AnswerKind
-) -> None:
-    """Write the poll to `path` as Parquet with the columns of `ballots_schema`.
+def write_ballots(path: Path, poll: Poll, margins: NDArray[np.float32] | None) -> None:
+    """Write the poll to `path` as Parquet with the columns `BALLOTS`.
 
     `margins` [R] are the reranker's. Rows are ordered by problem, as in the split, and sample,
     within an iteration of the ledger, of which one at a time is in memory. Raises DataError if the
     disk refuses.
     """
-    schema = ballots_schema(kind)
-    answers = "letter" if kind == "letter" else "value"
-    columns = ("problem_id", "sample", "reason", answers, "text")
+    columns = (*_ANSWERS, "text")
     numbers = {name: number for number, name in enumerate(poll.problems)}
     start = 0
-    with refused(path), drafting(path) as draft, pq.ParquetWriter(draft, schema) as writer:
+    with refused(path), drafting(path) as draft, pq.ParquetWriter(draft, BALLOTS) as writer:
         for _, parts in itertools.groupby(poll.scan(columns), key=lambda found: found[0]):
             table = pa.Table.from_batches([batch for _, batch in parts])
             end = start + table.num_rows
             found = {
                 **{name: table[name] for name in columns},
-                "value": table[answers],
                 "right": pc.equal(table["reason"], Reason.CORRECT.value),
                 "score": pa.nulls(len(table)) if margins is None else pa.array(margins[start:end]),
             }
             rows = pa.table(
-                [found[name].cast(schema.field(name).type) for name in schema.names], schema=schema
+                [found[field.name].cast(field.type) for field in BALLOTS], schema=BALLOTS
             )
             places = [numbers[name] for name in table["problem_id"].to_pylist()]
             writer.write_table(rows.take(np.lexsort((table["sample"].to_numpy(), places))))

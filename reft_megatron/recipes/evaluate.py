@@ -225,7 +225,7 @@ def _tell(
         as_reference = session.task.parity == "reference"
         outcomes |= curves(ballots, margins=spread, as_reference=as_reference)
         summary |= {"samples": poll.samples, "missing": ballots.missing}
-        write_ballots(folder / _BALLOTS, poll, margins, kind=session.task.kind)
+        write_ballots(folder / _BALLOTS, poll, margins)
         if margins is not None:
             summary["reranker"] = judged = _judged(ballots, margins)
             metrics |= {f"eval/rerank_{name}": n for name, n in judged.items() if n is not None}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reft_megatron.recipes.ballots import ballots_schema
+from reft_megatron.recipes.ballots import BALLOTS
 from reft_megatron.rollouts.ledger import Ledger, Origin
 from reft_megatron.rollouts.schema import LEDGER, SCORES, to_table
 from reft_megatron.types import Reason, Verdict
@@ -73,4 +73,4 @@ def test_every_column_is_explained():
         *("finished", "text", "reason", "detail", "value", "letter", "reward", *SCORES),
     ]
     assert set(LEDGER.names) == set(columns(rollouts))
-    assert columns(ballots) == ballots_schema("number").names
+    assert columns(ballots) == BALLOTS.names

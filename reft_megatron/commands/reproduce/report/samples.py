@@ -18,7 +18,7 @@ from reft_megatron.types import Reason
 
 __all__ = ["Sample", "read_samples", "read_texts"]
 
-_COLUMNS = ("problem_id", "sample", "reason", "value", "right", "score")
+_COLUMNS = ("problem_id", "sample", "reason", "value", "letter", "right", "score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def read_samples(evaluation: Path) -> dict[str, list[Sample]]:
             Sample(
                 number=row["sample"],
                 reason=Reason(row["reason"]),
-                value=row["value"],
+                value=row["value"] if row["letter"] is None else row["letter"],
                 right=row["right"],
                 score=row["score"],
             )

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from reft_megatron.commands.reproduce.results import Method, PaperCell, Results
 from reft_megatron.config import Config, to_yaml
-from reft_megatron.recipes.ballots import Ballots, ballots_schema, curves
+from reft_megatron.recipes.ballots import BALLOTS, Ballots, curves
 from reft_megatron.rewards.statistics import bootstrap, paired_bootstrap
 from reft_megatron.types import Reason, Verdict
 
@@ -161,7 +161,7 @@ def write_evaluation(
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(Config()))
     rows = [row for own in ballots.values() for row in own]
-    table = pa.Table.from_pylist(rows, schema=ballots_schema("number"))
+    table = pa.Table.from_pylist(rows, schema=BALLOTS)
     pq.write_table(table, folder / "ballots.parquet")
     greedy = []
     for number, (problem, own) in enumerate(ballots.items()):

@@ -13,7 +13,7 @@ import pytest
 
 from reft_megatron.commands.reproduce.report.completions import Choice, choose
 from reft_megatron.config import load_config, to_yaml
-from reft_megatron.recipes.ballots import ballots_schema
+from reft_megatron.recipes.ballots import BALLOTS
 from tests.commands.reproduce.test_names import METHOD
 
 RIGHT, WRONG = ("correct", 3.0), ("wrong_value", 5.0)
@@ -46,7 +46,7 @@ def evaluation(
     (folder / "completions.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     rows = [row for own in problems.values() for row in own]
     if rows:
-        table = pa.Table.from_pylist(rows, schema=ballots_schema("number"))
+        table = pa.Table.from_pylist(rows, schema=BALLOTS)
         pq.write_table(table, folder / "ballots.parquet")
     return folder
 

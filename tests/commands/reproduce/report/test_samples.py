@@ -4,36 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
 
 from reft_megatron.commands.reproduce.report.samples import Sample, read_samples, read_texts
 from reft_megatron.errors import DataError
-from reft_megatron.recipes.ballots import ballots_schema
+from reft_megatron.recipes.ballots import write_ballots
 from reft_megatron.types import Reason
-
-ROWS = [
-    {"problem_id": "b", "sample": 1, "reason": "timeout", "value": None, "right": False,
-     "text": "", "score": None},
-    {"problem_id": "a", "sample": 0, "reason": "correct", "value": 3.0, "right": True,
-     "text": "three", "score": 1.5},
-    {"problem_id": "b", "sample": 0, "reason": "wrong_value", "value": 4.0, "right": False,
-     "text": "four", "score": -1.0},
-]  # fmt: skip
+from tests.recipes.test_ballots import fill, make_rollout, poll_of
 
 
 def test_samples_are_in_order_by_problem(tmp_path: Path):
-    pq.write_table(
-        pa.Table.from_pylist(ROWS, schema=ballots_schema("number")), tmp_path / "ballots.parquet"
-    )
+    """As an evaluation leaves them; one answered with a letter."""
+    answers = (("b", 1, None), ("a", 0, 1.0), ("b", 0, "c"))
+    ledger = fill(tmp_path / "ledger", [make_rollout(*answer) for answer in answers])
+    scores = np.array([0.5, 1.5, -1.0], np.float32)
+    write_ballots(tmp_path / "ballots.parquet", poll_of(ledger, ("b", "a"), 2), scores)
     found = read_samples(tmp_path)
-    assert found["a"] == [Sample(number=0, reason=Reason.CORRECT, value=3.0, right=True, score=1.5)]
+    assert found["a"] == [Sample(number=0, reason=Reason.CORRECT, value=1.0, right=True, score=1.5)]
     assert [(s.number, s.reason, s.value, s.score) for s in found["b"]] == [
-        (0, Reason.WRONG_VALUE, 4.0, -1.0),
-        (1, Reason.TIMEOUT, None, None),
+        (0, Reason.WRONG_VALUE, "c", -1.0),
+        (1, Reason.NO_SOLUTION, None, 0.5),
     ]
-    assert read_texts(tmp_path, {"b"}) == {("b", 1): "", ("b", 0): "four"}
+    assert read_texts(tmp_path, {"b"}) == {("b", 1): "b/1", ("b", 0): "b/0"}
     assert read_texts(tmp_path, set()) == {}
 
 
