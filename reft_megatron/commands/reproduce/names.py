@@ -10,7 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from reft_megatron.commands.reproduce.results import Method
 from reft_megatron.rewards.statistics import Estimate
 
-__all__ = ["KINDS", "columns", "curve", "kind_of", "largest", "ordered", "points", "share"]
+__all__ = [
+    "KINDS",
+    "columns",
+    "curve",
+    "kind_of",
+    "largest",
+    "ordered",
+    "points",
+    "samples_of",
+    "share",
+]
 
 KINDS: Mapping[str, str] = {
     "top-1": "the most likely answer, greedy",

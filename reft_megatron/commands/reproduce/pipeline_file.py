@@ -40,7 +40,8 @@ LEAVES = {
 _OWN = ("run.dir", "run.name", "run.seed", "task.data_seed", "run.resume", "rollouts.record")
 """Settings that a pipeline makes itself."""
 _STRICT = ConfigDict(extra="forbid")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")
+"""A stage's. In the keys of `summary.json` its `-` is `_`, so that it has none of its own."""
 _Text = Annotated[str, Field(min_length=1)]
 _Blocks = dict[str, dict[str, Any]]
 

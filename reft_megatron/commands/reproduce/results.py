@@ -94,6 +94,15 @@ class Results:
         """The methods of one seed, in the table's order."""
         return tuple(method for method in self.methods if method.seed == seed)
 
+    def first(self, role: Role) -> list[Method]:
+        """The first method of a role, with all seeds; empty if there is none."""
+        return next((same for same in self.by_name() if same[0].role == role), [])
+
+    @property
+    def baseline(self) -> str:
+        """Name of what all are compared with; empty without one."""
+        return next((method.name for method in self.first("baseline")), "")
+
     def by_name(self, seeds: Collection[int] | None = None) -> list[list[Method]]:
         """The methods in the table's order, each with all seeds, or with some of them."""
         chosen = [method for method in self.methods if seeds is None or method.seed in seeds]

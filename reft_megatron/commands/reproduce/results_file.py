@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reft_megatron import __version__
-from reft_megatron.commands.reproduce.names import largest
+from reft_megatron.commands.reproduce.names import largest, samples_of
 from reft_megatron.commands.reproduce.results import Method, Results
 from reft_megatron.commands.reproduce.spread import median, spread
 from reft_megatron.files import write_whole
@@ -72,8 +72,8 @@ def _summary(results: Results) -> dict[str, Any]:
         "split": results.split,
     }
     first = results.of(results.seeds[0])
-    votes = [largest(method.figures, "vote") for method in first]
-    tree["num_votes"] = max((int(vote.partition("@")[2]) for vote in votes if vote), default=0)
+    votes = filter(None, (largest(method.figures, "vote") for method in first))
+    tree["num_votes"] = max(map(samples_of, votes), default=0)
     keys = _keys(first)
     for same in results.by_name():
         method, key = same[0], keys[same[0].name]
@@ -87,11 +87,11 @@ def _summary(results: Results) -> dict[str, Any]:
                 estimate = method.figures[figure]
                 bounds = [round(estimate.low, 4), round(estimate.high, 4)]
                 tree[f"{key}_{way}_interval"] = bounds
-    ours = next((method for method in first if method.role == "ours"), None)
+    ours = results.first("ours")
     for other in first:
-        if ours is not None and other.role in ("start", "baseline", "rival"):
+        if ours and other.role in ("start", "baseline", "rival"):
             key = keys[other.name]
-            gain = tree[f"{keys[ours.name]}_top1"] - tree[f"{key}_top1"]
+            gain = tree[f"{keys[ours[0].name]}_top1"] - tree[f"{key}_top1"]
             tree[f"points_over_{key}"] = round(100 * gain, 1)
     seconds = {name: round(time, 1) for name, time in results.stage_seconds.items()}
     return tree | {"seconds": round(sum(seconds.values()), 1), "stage_seconds": seconds}

@@ -31,17 +31,16 @@ def show_results(console: Console, results: Results) -> None:
 def _methods(results: Results) -> Table:
     names = {name: name for method in results.methods for name in method.figures}
     columns = [name for way in KINDS if (name := largest(names, way))]
-    baseline = next((m.name for m in results.methods if m.role == "baseline"), None)
     title = f"{results.title}: {results.num_problems:,} {results.split} problems, percent"
     table = _table(results, title)
     table.add_column("", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
-    if baseline:
-        table.add_column(f"top-1 over {baseline}", justify="right")
+    if results.baseline:
+        table.add_column(f"top-1 over {results.baseline}", justify="right")
     for same in results.by_name():
         cells = [_cell([m.figures.get(column) for m in same]) for column in columns]
-        if baseline:
+        if results.baseline:
             cells.append(_cell([m.differences.get("top-1") for m in same], signed=True))
         table.add_row(same[0].name, *cells, style="bold" if same[0].role == "ours" else None)
     return table

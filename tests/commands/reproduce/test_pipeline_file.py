@@ -51,6 +51,7 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
          "processes."),
         ("like: warmup", "lik: warmup", "unknown key stages.sft.lik; the nearest known one is "
          "stages.sft.like."),
+        ("  reft:", "  re_ft:", "{path}: a stage's name has letters, digits, `-` and `.`: 're_ft'"),
         ("role: ours", "roll: ours", "unknown key table.ReFT.roll; the nearest known one is "
          "table.ReFT.role."),
         ("recipe: ppo", "recipe: pppo", "stage reft: unknown recipe pppo; the nearest known one "
@@ -100,9 +101,10 @@ def test_the_command_line_replaces_what_the_file_says(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = write_pipeline(tmp_path, (old, new))
     with pytest.raises(ConfigError) as error:
-        read_pipeline(write_pipeline(tmp_path, (old, new)))
-    assert str(error.value).startswith(told)
+        read_pipeline(path)
+    assert str(error.value).startswith(told.replace("{path}", str(path)))
 
 
 def test_a_stage_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ def test_a_spread() -> None:
 
 
 def test_a_median_of_a_method() -> None:
-    same = [replace(METHOD, figures={"top-1": figure}) for figure in (LOW, HIGH)]
-    assert median(same, "top-1") == 0.5
+    same = [replace(METHOD, figures={"top-1": figure}) for figure in (HIGH, LOW, LOW)]
+    assert median(same, "top-1") == 0.4
 
 
 def test_one_seed_has_its_interval_and_several_their_range() -> None:

@@ -95,13 +95,12 @@ def every_k(results: Results, seeds: Sequence[int]) -> Grid:
 
 def differences(results: Results, seeds: Sequence[int]) -> Grid | None:
     """Each method minus the baseline on the same problems, in points; None without a baseline."""
-    baseline = next((m.name for m in results.methods if m.role == "baseline"), "")
     return _paired(
         results,
         seeds,
         pick=lambda figure: lambda method: method.differences.get(figure),
         names=ordered(figure for method in results.methods for figure in method.differences),
-        caption=f"Points over {baseline} on the same problems, {_told(seeds)}",
+        caption=f"Points over {results.baseline} on the same problems, {_told(seeds)}",
     )
 
 

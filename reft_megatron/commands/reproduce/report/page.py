@@ -12,7 +12,7 @@ from pathlib import Path
 from reft_megatron.commands.reproduce.names import KINDS, columns, kind_of, points, share
 from reft_megatron.commands.reproduce.report import grid, pictures
 from reft_megatron.commands.reproduce.report.completions import choose
-from reft_megatron.commands.reproduce.results import Method, Results
+from reft_megatron.commands.reproduce.results import Results
 from reft_megatron.commands.reproduce.spread import median
 from reft_megatron.durations import duration_text
 from reft_megatron.log.page import Image, write_page
@@ -84,7 +84,7 @@ def _lead(results: Results) -> str:
     """The result in two sentences."""
     asked = f"{results.num_problems:,} {results.split} problems"
     over = f", median of {len(results.seeds)} seeds" if len(results.seeds) > 1 else ""
-    ours, baseline = _named(results, "ours"), _named(results, "baseline")
+    ours, baseline = results.first("ours"), results.first("baseline")
     hero = ours or baseline or results.by_name()[-1]
     text = f"{hero[0].name} answers {share(median(hero, 'top-1'))} of {asked} right at the first "
     text += f"try{over}"
@@ -104,7 +104,7 @@ def _lead(results: Results) -> str:
 
 def _tiles(results: Results) -> list[dict[str, str]]:
     """The figures of our method, each with the baseline's and the paper's."""
-    ours, baseline = _named(results, "ours"), _named(results, "baseline")
+    ours, baseline = results.first("ours"), results.first("baseline")
     tiles = []
     for figure in columns(ours):
         if any(figure not in method.figures for method in ours):
@@ -119,11 +119,6 @@ def _tiles(results: Results) -> list[dict[str, str]]:
             {"label": f"{ours[0].name}, {figure}", "value": value, "note": ", ".join(notes)}
         )
     return tiles
-
-
-def _named(results: Results, role: str) -> list[Method]:
-    """The first method of a role, with all seeds; empty if there is none."""
-    return next((same for same in results.by_name() if same[0].role == role), [])
 
 
 def _folders(results: Results) -> list[tuple[str, str]]:

@@ -192,8 +192,7 @@ def paired(results: Results) -> list[Image]:
     """Each method minus the baseline, and what choosing among samples adds; a line a seed."""
     shown = [*columns(results.methods)]
     gains = list(dict.fromkeys(name for method in results.methods for name in method.gains))
-    baseline = next((m.name for m in results.methods if m.role == "baseline"), "")
-    wanted = [(f"{name}, over {baseline}", name, "differences") for name in shown]
+    wanted = [(f"{name}, over {results.baseline}", name, "differences") for name in shown]
     wanted += [(name, name, "gains") for name in gains]
     images = []
     for number, (title, name, part) in enumerate(wanted):
