@@ -285,6 +285,8 @@ class LogConfig:
     """Weights & Biases project; empty does not log there."""
     table_every: Count = 1
     """Iterations, or epochs, between metric tables on the terminal."""
+    report: bool = True
+    """At the end `report.html` and the curves as PNG, which take seconds to draw."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)

@@ -300,12 +300,14 @@ class Session:
         `tables` show, on the terminal and in the report, what the summary holds in objects.
         """
         if self.mesh.main:
-            report = write_run_report(self.folder, to_yaml(self.config), tables)
+            if self.config.log.report:
+                report = write_run_report(self.folder, to_yaml(self.config), tables)
+                self.log.say(f"report: {report}")
             write_whole(self.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
             for table in tables:
                 self.log.show(**dataclasses.asdict(table))
             plain = {key: value for key, value in summary.items() if not isinstance(value, dict)}
-            self.log.say(f"summary: {json.dumps(plain, indent=1)}\nreport: {report}")
+            self.log.say(f"summary: {json.dumps(plain, indent=1)}")
         self.mesh.world.barrier()
         return summary
 

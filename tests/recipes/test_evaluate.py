@@ -35,7 +35,7 @@ CHECKED = ("evaluate.split=dev", "evaluate.samples=3")
 def checked(launch: Launcher, warm: Run) -> Run:
     """The warm run's best model, evaluated at another layout."""
     best = warm.folder / "checkpoints" / "best"
-    return launch(2, "evaluate", "checked", f"model.load={best}", *CHECKED)
+    return launch(2, "evaluate", "checked", f"model.load={best}", *CHECKED, "log.report=true")
 
 
 @pytest.mark.megatron
@@ -48,6 +48,15 @@ def test_top1_is_the_share_of_right_completions(checked: Run, warm: Run) -> None
     assert checked.summary["figures"]["top-1"]["value"] == checked.summary["top1"]
     recorded = {"step": 0} | {f"eval/{k}": checked.summary[v] for k, v in METRICS.items()}
     assert checked.metrics == [recorded]
+
+
+@pytest.mark.megatron
+def test_a_run_is_drawn_unless_told_otherwise(checked: Run, warm: Run) -> None:
+    names = ("report.html", "curves")
+    assert all((checked.folder / name).exists() for name in names)
+    assert not any((warm.folder / name).exists() for name in names)
+    assert f"report: {checked.folder / 'report.html'}" in checked.out[0]
+    assert "report: " not in warm.out[0]
 
 
 @pytest.mark.megatron
