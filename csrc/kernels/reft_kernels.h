@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 4
+#define REFT_KERNELS_ABI 5
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -22,8 +22,9 @@ extern "C" {
 /* A status is 0, one of these, or a positive cudaError_t, as 35 where there is no driver. */
 enum {
   REFT_OK = 0,
-  REFT_BAD_SHAPE = -1,  /* a count that is negative or does not divide, a size not 8, 16 .. 256,
-                           2^31 or more elements from a row's first position to its last */
+  REFT_BAD_SHAPE = -1,  /* a count that is negative or does not divide, a head size not 8, 16 ..
+                           256, a row to quantise not 8, 16 .. 16384, 2^31 or more elements from
+                           a row's first position to its last */
   REFT_BAD_DTYPE = -2,  /* none of those below */
   REFT_MISALIGNED = -3, /* a pointer or a stride of a tensor that is no multiple of 16 bytes */
   REFT_NULL = -4        /* a pointer that must be there is not */
@@ -126,6 +127,76 @@ typedef struct {
 } reft_draw_args;
 
 REFT_API int reft_draw(const reft_draw_args* args, int device, void* stream);
+
+/* Quantising: a vector of elements has the scale max|x| / 448 and codes E4M3 nearest to x * (448 /
+ * max|x|), all in fp32; zeros have scale 1, and so has what is not finite, which is counted. */
+
+/* What is quantised: x, its LayerNorm, or GELU (with the error function) of x + bias. */
+enum { REFT_PLAIN = 0, REFT_LAYER_NORM = 1, REFT_GELU = 2 };
+
+/* Codes of rows, a scale for each; a row is read once. */
+typedef struct {
+  uint8_t* codes; /* [rows, size] contiguous */
+  float* scales;  /* [rows] */
+  float* means;   /* [rows], with a LayerNorm alone, as the next */
+  float* rstds;
+  int32_t* faults; /* grows by the number of rows that are not finite; may be NULL */
+  const void* x;   /* [rows, size], the last axis contiguous */
+  int64_t row_stride;
+  const void* weight; /* [size] contiguous, of vector_dtype; with a LayerNorm alone */
+  const void* bias;   /* as weight; with a LayerNorm, and with GELU, where it may be NULL */
+  int32_t rows;
+  int32_t size; /* 8, 16 .. 16384 */
+  int32_t source;
+  int32_t dtype;
+  int32_t vector_dtype;
+  float eps;
+} reft_quantise_rows_args;
+
+REFT_API int reft_quantise_rows(const reft_quantise_rows_args* args, int device, void* stream);
+
+/* Rows whose sums make one entry of `parts`. */
+#define REFT_PART_ROWS 64
+
+/* Codes of columns, transposed, a scale for each, after the multiplication of each row with its
+ * entry of `fold`; and, where row_codes is not NULL, codes of rows without that; and sums over the
+ * rows. They are of dy, or, where x is not NULL, of dy * gelu'(x + bias). */
+typedef struct {
+  uint8_t* column_codes; /* [columns, padded] contiguous; 0 behind the rows */
+  float* column_scales;  /* [columns] */
+  uint8_t* row_codes;    /* [rows, columns] contiguous, or NULL */
+  float* row_scales;     /* [rows], or NULL with row_codes */
+  float* sums;           /* [columns], or NULL: they are not wanted */
+  float* parts;          /* to work in: [rows / REFT_PART_ROWS rounded up, columns]; with sums */
+  uint32_t* tops;        /* to work in: [rows + columns] */
+  int32_t* faults;       /* grows by the rows and columns that are not finite; may be NULL */
+  const void* dy;        /* [rows, columns], the last axis contiguous */
+  const void* x;         /* as dy */
+  int64_t dy_stride;
+  int64_t x_stride;
+  const void* bias;  /* [columns] contiguous, of vector_dtype; may be NULL */
+  const float* fold; /* [rows], or NULL: ones */
+  int32_t rows;
+  int32_t columns; /* a multiple of 8 */
+  int32_t padded;  /* a multiple of 16, the rows or more */
+  int32_t dtype;
+  int32_t vector_dtype;
+} reft_quantise_columns_args;
+
+REFT_API int reft_quantise_columns(const reft_quantise_columns_args* args, int device,
+                                   void* stream);
+
+/* Codes transposed. */
+typedef struct {
+  uint8_t* out;         /* [columns, padded] contiguous; 0 behind the rows */
+  const uint8_t* codes; /* [rows, columns], the last axis contiguous */
+  int64_t row_stride;
+  int32_t rows;
+  int32_t columns; /* a multiple of 8 */
+  int32_t padded;  /* a multiple of 16, the rows or more */
+} reft_transpose_args;
+
+REFT_API int reft_transpose(const reft_transpose_args* args, int device, void* stream);
 
 #ifdef __cplusplus
 }

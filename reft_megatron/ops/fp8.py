@@ -1,4 +1,4 @@
-"""FP8 products and what makes their factors: E4M3 codes with a scale for each row.
+"""FP8 products and their factors: E4M3 codes with a scale for each row.
 
 Owns the operators that quantise, alone and fused with what stands before a product (LayerNorm, bias
 and GELU, and GELU's derivative), and `scaled_matmul`, torch's product of codes with CUDA's contract
@@ -18,22 +18,20 @@ they are, and their scales are folded into dy before that is quantised, which lo
 quantising x anew by columns would, and reads x no second time. A transposed copy is made in the
 backward pass, of codes, a byte in and a byte out: between the passes one layout is kept.
 
-On a GPU the kernels of csrc/kernels serve, or plain torch where that library cannot run; on a CPU
-plain torch does, exactly, and slowly. None of this has a gradient of its own: it belongs into the
-two halves of an autograd function.
+Who serves them, `ops.fp8_operators` says. None of this has a gradient of its own: it belongs into
+the two halves of an autograd function.
 
 Legend: T tokens (or any rows), K their elements, N output channels.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from reft_megatron.ops import kernels
-from reft_megatron.ops.reference import fp8 as reference
+from reft_megatron.ops.fp8_operators import OPERATORS
 from reft_megatron.ops.reference.fp8 import ALIGNMENT
 
 __all__ = [
@@ -101,7 +99,7 @@ def quantise_rows(x: Tensor, *, faults: Tensor | None = None) -> Codes:
     """
     _check("x", x)
     _check_faults(faults)
-    return Codes(*torch.ops.reft.quantise_rows(x, faults=faults))
+    return Codes(*OPERATORS.quantise_rows(x, faults=faults))
 
 
 def quantise_columns(
@@ -117,7 +115,7 @@ def quantise_columns(
     _check("x", x)
     _check_fold(fold, x)
     _check_faults(faults)
-    return Codes(*torch.ops.reft.quantise_columns(x, fold=fold, faults=faults))
+    return Codes(*OPERATORS.quantise_columns(x, fold=fold, faults=faults))
 
 
 def quantise_gradient(
@@ -132,7 +130,7 @@ def quantise_gradient(
     _check("dy", dy)
     _check_fold(fold, dy)
     _check_faults(faults)
-    return _gradient(*torch.ops.reft.quantise_gradient(dy, fold=fold, faults=faults))
+    return _gradient(*OPERATORS.quantise_gradient(dy, fold=fold, faults=faults))
 
 
 def transpose_codes(codes: Tensor) -> Tensor:
@@ -142,7 +140,7 @@ def transpose_codes(codes: Tensor) -> Tensor:
     """
     if codes.dim() != 2 or codes.dtype != E4M3 or not codes.numel():
         raise ValueError(f"codes {_told(codes)}; wanted [tokens, elements], {E4M3}.")
-    out: Tensor = torch.ops.reft.transpose_codes(codes)
+    out: Tensor = OPERATORS.transpose_codes(codes)
     return out
 
 
@@ -166,7 +164,7 @@ def layer_norm_quantise(
     if weight.dtype != bias.dtype:
         raise ValueError(f"weight {weight.dtype} and bias {bias.dtype}; wanted one dtype.")
     _check_faults(faults)
-    *rows, mean, rstd = torch.ops.reft.layer_norm_quantise(x, weight, bias, eps=eps, faults=faults)
+    *rows, mean, rstd = OPERATORS.layer_norm_quantise(x, weight, bias, eps=eps, faults=faults)
     return Normalised(Codes(*rows), mean, rstd)
 
 
@@ -179,7 +177,7 @@ def bias_gelu_quantise(x: Tensor, bias: Tensor | None, *, faults: Tensor | None 
     _check("x", x)
     _check_vector("bias", bias, x)
     _check_faults(faults)
-    return Codes(*torch.ops.reft.bias_gelu_quantise(x, bias, faults=faults))
+    return Codes(*OPERATORS.bias_gelu_quantise(x, bias, faults=faults))
 
 
 def dgelu_quantise(
@@ -202,7 +200,7 @@ def dgelu_quantise(
     _check_vector("bias", bias, x)
     _check_fold(fold, dy)
     _check_faults(faults)
-    return _gradient(*torch.ops.reft.dgelu_quantise(dy, x, bias, fold=fold, faults=faults))
+    return _gradient(*OPERATORS.dgelu_quantise(dy, x, bias, fold=fold, faults=faults))
 
 
 def scaled_matmul(
@@ -305,50 +303,3 @@ def _check_fold(fold: Tensor | None, x: Tensor) -> None:
 def _check_faults(faults: Tensor | None) -> None:
     if faults is not None and (faults.shape != (1,) or faults.dtype != torch.int32):
         raise ValueError(f"faults {_told(faults)}; wanted [1], int32.")
-
-
-def _fake_rows(x: Tensor, *others: Any, **how: Any) -> tuple[Tensor, Tensor]:
-    scale = x.new_empty(len(x), 1, dtype=torch.float32)
-    return x.new_empty(x.shape, dtype=E4M3), scale
-
-
-def _fake_columns(x: Tensor, **how: Any) -> tuple[Tensor, Tensor]:
-    tokens, size = x.shape
-    padded = (tokens + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
-    return x.new_empty(size, padded, dtype=E4M3), x.new_empty(size, 1, dtype=torch.float32)
-
-
-def _fake_gradient(dy: Tensor, *others: Any, **how: Any) -> tuple[Tensor, ...]:
-    return *_fake_rows(dy), *_fake_columns(dy), dy.new_empty(dy.shape[1], dtype=torch.float32)
-
-
-def _fake_transposed(codes: Tensor) -> Tensor:
-    return _fake_columns(codes)[0]
-
-
-def _fake_normalised(x: Tensor, *others: Any, **how: Any) -> tuple[Tensor, ...]:
-    mean, rstd = (x.new_empty(len(x), dtype=torch.float32) for _ in range(2))
-    return *_fake_rows(x), mean, rstd
-
-
-_FOLD, _FAULTS = "Tensor? fold", "Tensor(a!)? faults"
-_TWO, _FOUR, _FIVE = (f"({', '.join(['Tensor'] * count)})" for count in (2, 4, 5))
-for _name, _signature, _fake in (
-    ("quantise_rows", f"(Tensor x, *, {_FAULTS}) -> {_TWO}", _fake_rows),
-    ("quantise_columns", f"(Tensor x, *, {_FOLD}, {_FAULTS}) -> {_TWO}", _fake_columns),
-    ("quantise_gradient", f"(Tensor dy, *, {_FOLD}, {_FAULTS}) -> {_FIVE}", _fake_gradient),
-    ("transpose_codes", "(Tensor codes) -> Tensor", _fake_transposed),
-    (
-        "layer_norm_quantise",
-        f"(Tensor x, Tensor weight, Tensor bias, *, float eps, {_FAULTS}) -> {_FOUR}",
-        _fake_normalised,
-    ),
-    ("bias_gelu_quantise", f"(Tensor x, Tensor? bias, *, {_FAULTS}) -> {_TWO}", _fake_rows),
-    (
-        "dgelu_quantise",
-        f"(Tensor dy, Tensor x, Tensor? bias, *, {_FOLD}, {_FAULTS}) -> {_FIVE}",
-        _fake_gradient,
-    ),
-):
-    _plain = getattr(reference, _name)
-    kernels.register(_name, _signature, cpu=_plain, cuda=_plain, fake=_fake)

@@ -1,9 +1,10 @@
 """The libraries of kernels: found, checked and called.
 
 Owns loading (`_kernels_cuda.so` for GPUs, `_kernels_host.so`, its twin for CPUs), the C structs of
-csrc/kernels/reft_kernels.h, how an operator is registered with torch, and the report of which
-backend serves each here and why. Knows tensors only as pointers and strides; what an operator means
-stands in its own module. Nothing is compiled here, and no library of CUDA is needed to import this.
+csrc/kernels/reft_kernels.h for generation (`ops.fp8_kernels` has those of FP8), how an operator is
+registered with torch, and the report of which backend serves each here and why. Knows tensors only
+as pointers and strides; what an operator means stands in its own module. Nothing is compiled here,
+and no library of CUDA is needed to import this.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from reft_megatron.errors import ConfigError
 __all__ = [
     "ABI",
     "CUDA",
+    "DTYPES",
     "HOST",
     "Library",
     "Served",
@@ -35,12 +37,21 @@ __all__ = [
     "summary",
 ]
 
-ABI = 4
+ABI = 5
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
 HOST = _FOLDER / "_kernels_host.so"
-_DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float8_e4m3fn: 2}
+DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float8_e4m3fn: 2}
+"""Their numbers in the header."""
+_FUNCTIONS = (
+    *("reft_decode_attention", "reft_append", "reft_draw"),
+    *("reft_quantise_rows", "reft_quantise_columns", "reft_transpose"),
+)
+_OF_FP8 = (
+    *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
+    *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
+)
 
 _P, _L, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
 
@@ -102,7 +113,7 @@ class Library:
             raise ConfigError(f"{path.name} has ABI {abi}, and this package wants {ABI}: {_HOW}.")
         self._functions.reft_target.restype = ctypes.c_char_p
         self._functions.reft_message.restype = ctypes.c_char_p
-        for name in ("reft_decode_attention", "reft_append", "reft_draw"):
+        for name in _FUNCTIONS:
             getattr(self._functions, name).argtypes = (_P, _I, _P)
 
     @property
@@ -150,9 +161,9 @@ class Library:
             heads=query.shape[1],
             window=window,
             scale=scale,
-            dtype=_DTYPES[query.dtype],
+            dtype=DTYPES[query.dtype],
         )
-        self._call("reft_decode_attention", args, query)
+        self.call("reft_decode_attention", args, query)
         return out
 
     def append(
@@ -182,9 +193,9 @@ class Library:
             rows=_indices(rows),
             faults=None if faults is None else faults.data_ptr(),
             batch=key.shape[0],
-            dtype=_DTYPES[key.dtype],
+            dtype=DTYPES[key.dtype],
         )
-        self._call("reft_append", args, key)
+        self.call("reft_append", args, key)
 
     def draw(
         self,
@@ -217,10 +228,11 @@ class Library:
             greedy=greedy,
             temperature=temperature,
         )
-        self._call("reft_draw", args, logits)
+        self.call("reft_draw", args, logits)
         return scores, tokens, chosen, log_sums
 
-    def _call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
+    def call(self, name: str, args: ctypes.Structure, like: Tensor) -> None:
+        """Call a function on the device of `like`; raises ValueError for a status other than 0."""
         function = getattr(self._functions, name)
         if like.is_cuda:
             with torch.cuda.device(like.device):
@@ -298,6 +310,7 @@ def served() -> list[Served]:
         _served("append", library, otherwise="torch"),
         _served("decode_attention", library if gpu else "no GPU", otherwise=masked),
         _served("draw", library, otherwise="torch"),
+        *(_served(name, library if gpu else "no GPU", otherwise="torch") for name in _OF_FP8),
     ]
 
 
@@ -338,7 +351,7 @@ def _cache(
         groups=groups,
         positions=positions,
         size=size,
-        dtype=_DTYPES[keys.dtype],
+        dtype=DTYPES[keys.dtype],
     )
     if key_scales is not None and value_scales is not None:
         _alike("key scales", "value scales", (key_scales, value_scales))

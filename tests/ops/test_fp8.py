@@ -62,37 +62,6 @@ def test_a_token_is_the_same_whatever_its_neighbours():
         assert torch.equal(fp8.scaled_matmul(one, weight)[0], y[i])
 
 
-OPERATORS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-    ("quantise_rows", (matrix(5, 24),), {}),
-    ("quantise_columns", (matrix(5, 24),), {"fold": torch.ones(5, 1)}),
-    ("quantise_columns", (matrix(5, 24),), {"fold": None}),
-    ("quantise_gradient", (matrix(5, 24),), {"fold": torch.ones(5, 1)}),
-    ("layer_norm_quantise", (matrix(5, 24), torch.ones(24), torch.zeros(24)), {"eps": 1e-5}),
-    ("bias_gelu_quantise", (matrix(5, 24), torch.ones(24)), {}),
-    ("bias_gelu_quantise", (matrix(5, 24), None), {}),
-    ("dgelu_quantise", (matrix(5, 24), matrix(5, 24, seed=1), torch.ones(24)), {"fold": None}),
-]
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "how"), OPERATORS, ids=lambda x: x if str is type(x) else ""
-)
-def test_the_operators_are_what_torch_expects(
-    name: str, given: tuple[Any, ...], how: dict[str, Any]
-):
-    # torch's other tests compare tensors, and it cannot subtract FP8
-    tests = ("test_faketensor", "test_autograd_registration")
-    operator = getattr(torch.ops.reft, name)
-    for faults in (None, torch.zeros(1, dtype=torch.int32)):
-        torch.library.opcheck(operator, given, how | {"faults": faults}, test_utils=tests)
-
-
-def test_transposing_is_what_torch_expects():
-    codes = fp8.quantise_rows(matrix(5, 24)).codes
-    tests = ("test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(torch.ops.reft.transpose_codes, (codes,), test_utils=tests)
-
-
 def scene() -> dict[str, Any]:
     return {
         "a": fp8.quantise_rows(matrix(5, 32)),

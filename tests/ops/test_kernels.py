@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from reft_megatron.errors import ConfigError
-from reft_megatron.ops import kernels
+from reft_megatron.ops import fp8_kernels, kernels
 from tests.ops.decode_scene import scene
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +24,9 @@ STRUCTS = {
     "reft_decode_attention_args": kernels._DecodeAttention,
     "reft_append_args": kernels._Append,
     "reft_draw_args": kernels._Draw,
+    "reft_quantise_rows_args": fp8_kernels._Rows,
+    "reft_quantise_columns_args": fp8_kernels._Columns,
+    "reft_transpose_args": fp8_kernels._Transpose,
 }
 
 
@@ -160,6 +163,7 @@ const char* reft_message(int status) { return status ? "no such device" : "no er
 int reft_probe(int device) { return device == 2 ? 0 : 100; }
 #define NOTHING(name) int reft_##name(const reft_##name##_args* a, int b, void* c) { return 0; }
 NOTHING(decode_attention) NOTHING(append) NOTHING(draw)
+NOTHING(quantise_rows) NOTHING(quantise_columns) NOTHING(transpose)
 """
 """A library that runs on GPU 2 alone."""
 
@@ -194,15 +198,22 @@ def test_a_probe_is_about_a_device_and_leaves_the_current_one(
     }
 
 
+FP8 = [
+    *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
+    *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
+]
+
+
 def test_who_serves_on_a_cpu():
     assert [(row.operator, row.backend, row.why) for row in kernels.served()] == [
         ("append", "_kernels_host.so", "it has code for host"),
         ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
         ("draw", "_kernels_host.so", "it has code for host"),
+        *((name, "torch", "no GPU") for name in FP8),
     ]
     assert kernels.summary() == (
-        "append, draw by _kernels_host.so (it has code for host); decode_attention by torch (no "
-        "GPU)"
+        "append, draw by _kernels_host.so (it has code for host); decode_attention, "
+        f"{', '.join(FP8)} by torch (no GPU)"
     )
 
 

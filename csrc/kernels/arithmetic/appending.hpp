@@ -43,22 +43,4 @@ REFT_BOTH Stream stream_of(const reft_append_args& args, bool values) {
           args.cache.key_scales};
 }
 
-// The largest magnitude of a group of eight, as bits.
-template <class T>
-REFT_BOTH std::uint32_t largest_of(const Group<T>& group) {
-  std::uint32_t largest = 0;
-  for (int i = 0; i < kGroup; ++i) {
-    const std::uint32_t size = magnitude(widen(group.x[i]));
-    largest = size > largest ? size : largest;
-  }
-  return largest;
-}
-
-template <class T>
-REFT_BOTH Group<E4M3> quantised(const Group<T>& group, float encode) {
-  Group<E4M3> codes;
-  for (int i = 0; i < kGroup; ++i) codes.x[i] = narrow<E4M3>(widen(group.x[i]) * encode);
-  return codes;
-}
-
 }  // namespace reft

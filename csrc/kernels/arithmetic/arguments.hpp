@@ -80,6 +80,52 @@ inline int check(const reft_draw_args& args) {
   return there ? REFT_OK : REFT_NULL;
 }
 
+constexpr int kLargestRow = 16384;
+
+inline bool is_float(int dtype) { return dtype == REFT_BF16 || dtype == REFT_FP32; }
+
+inline int check(const reft_quantise_rows_args& args) {
+  if (!is_float(args.dtype) || !is_float(args.vector_dtype)) return REFT_BAD_DTYPE;
+  const bool fits = args.rows >= 0 && args.size >= kGroup && args.size <= kLargestRow &&
+                    args.size % kGroup == 0 && args.source >= REFT_PLAIN &&
+                    args.source <= REFT_GELU;
+  if (!fits) return REFT_BAD_SHAPE;
+  if (!args.rows) return REFT_OK;
+  const bool normalises = args.source == REFT_LAYER_NORM;
+  const bool there = args.codes && args.scales && args.x &&
+                     (!normalises || (args.means && args.rstds && args.weight && args.bias));
+  if (!there) return REFT_NULL;
+  const bool lies = aligned(args.codes) && aligned(args.x) && aligned(args.row_stride) &&
+                    aligned(args.weight) && aligned(args.bias);
+  return lies ? REFT_OK : REFT_MISALIGNED;
+}
+
+inline bool pads(int rows, int columns, int padded) {
+  return rows >= 0 && columns >= kGroup && columns % kGroup == 0 && padded >= rows &&
+         padded % 16 == 0;
+}
+
+inline int check(const reft_quantise_columns_args& args) {
+  if (!is_float(args.dtype) || !is_float(args.vector_dtype)) return REFT_BAD_DTYPE;
+  if (!pads(args.rows, args.columns, args.padded)) return REFT_BAD_SHAPE;
+  if (!args.rows) return REFT_OK;
+  const bool there = args.column_codes && args.column_scales && args.tops && args.dy &&
+                     !args.row_codes == !args.row_scales && !args.sums == !args.parts;
+  if (!there) return REFT_NULL;
+  const bool lies = aligned(args.column_codes) && aligned(args.row_codes) && aligned(args.dy) &&
+                    aligned(args.x) && aligned(args.bias) && aligned(args.dy_stride) &&
+                    aligned(args.x_stride);
+  return lies ? REFT_OK : REFT_MISALIGNED;
+}
+
+inline int check(const reft_transpose_args& args) {
+  if (!pads(args.rows, args.columns, args.padded)) return REFT_BAD_SHAPE;
+  if (!args.rows) return REFT_OK;
+  if (!args.out || !args.codes) return REFT_NULL;
+  const bool lies = aligned(args.out) && aligned(args.codes) && aligned(args.row_stride);
+  return lies ? REFT_OK : REFT_MISALIGNED;
+}
+
 inline const char* own_message(int status) {
   switch (status) {
     case REFT_OK: return "no error";

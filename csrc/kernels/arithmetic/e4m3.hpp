@@ -1,8 +1,8 @@
-// FP8 E4M3: eight bits of sign, exponent and mantissa, and a scale for each token and head.
+// FP8 E4M3: eight bits of sign, exponent and mantissa, and a scale for each vector.
 //
 // Owns the codes (no infinities, one NaN of either sign, nearest even, saturating at 448) and the
-// rule of the scale. Rounding is this source on both sides; decoding is the device's instruction
-// there.
+// rule of the scale. Groups are rounded and decoded by the device's instructions there, which give
+// the same codes.
 #pragma once
 
 #include "arithmetic/element.hpp"
@@ -60,6 +60,22 @@ REFT_BOTH void widen(const Group<E4M3>& group, float (&wide)[kGroup]) {
 #endif
 }
 
+template <>
+REFT_BOTH Group<E4M3> narrow<E4M3>(const float (&wide)[kGroup]) {
+  Group<E4M3> codes;
+#ifdef __CUDA_ARCH__
+  for (int i = 0; i < kGroup; i += 2) {
+    const __nv_fp8x2_storage_t pair =
+        __nv_cvt_float2_to_fp8x2(make_float2(wide[i], wide[i + 1]), __NV_SATFINITE, __NV_E4M3);
+    codes.x[i].bits = static_cast<std::uint8_t>(pair);
+    codes.x[i + 1].bits = static_cast<std::uint8_t>(pair >> 8);
+  }
+#else
+  for (int i = 0; i < kGroup; ++i) codes.x[i] = narrow<E4M3>(wide[i]);
+#endif
+  return codes;
+}
+
 // What values are multiplied with before they are rounded, and what codes are multiplied with.
 struct Scale {
   float encode;
@@ -73,6 +89,22 @@ REFT_BOTH Scale scale_of(std::uint32_t largest) {
   const float top = bits_of<float>(largest);
   const float encode = kLargest / top;
   return {magnitude(encode) < kInfinity ? encode : 3.402823466e38f, top / kLargest};
+}
+
+// The largest magnitude of a group of eight, as bits.
+REFT_BOTH std::uint32_t largest_of(const float (&wide)[kGroup]) {
+  std::uint32_t largest = 0;
+  for (int i = 0; i < kGroup; ++i) {
+    const std::uint32_t size = magnitude(wide[i]);
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+
+REFT_BOTH Group<E4M3> quantised(const float (&wide)[kGroup], float encode) {
+  float scaled[kGroup];
+  for (int i = 0; i < kGroup; ++i) scaled[i] = wide[i] * encode;
+  return narrow<E4M3>(scaled);
 }
 
 }  // namespace reft

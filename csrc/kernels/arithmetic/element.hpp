@@ -1,7 +1,7 @@
 // Elements as they are stored, and as the fp32 that everything is computed in.
 //
-// Owns bf16 and groups of eight elements, which one lane loads at once. Compiled
-// for the device and for the host: the same source gives both their arithmetic.
+// Owns bf16 and groups of eight elements, which one lane loads at once. Compiled for the
+// device and for the host: the same source gives both their arithmetic.
 #pragma once
 
 #include <cmath>

@@ -31,9 +31,11 @@ __global__ void __launch_bounds__(kWarp* kWarps)
   Group<T> fresh = {};
   if (holds) fresh = load(static_cast<const T*>(stream.tokens) + from);
   if constexpr (Quantised) {
-    const std::uint32_t largest = __reduce_max_sync(kAll, largest_of(fresh));
+    float wide[kGroup];
+    widen(fresh, wide);
+    const std::uint32_t largest = __reduce_max_sync(kAll, largest_of(wide));
     const Scale scale = scale_of(largest);
-    if (holds) store(static_cast<E4M3*>(stream.cache) + to, quantised(fresh, scale.encode));
+    if (holds) store(static_cast<E4M3*>(stream.cache) + to, quantised(wide, scale.encode));
     if (lane == 0) stream.scales[place.scale] = scale.decode;
     if (lane == 0 && largest >= kInfinity && args.faults) atomicAdd(args.faults, 1);
   } else {

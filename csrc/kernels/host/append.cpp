@@ -1,4 +1,5 @@
 // The host twin of append.
+#include <algorithm>
 #include <initializer_list>
 
 #include "arithmetic/appending.hpp"
@@ -10,14 +11,15 @@ template <class T>
 void quantise(const reft_append_args& args, const Stream& stream, const Place& place,
               const T* from) {
   std::uint32_t largest = 0;
+  float wide[kGroup];
   for (int i = 0; i < args.cache.size; i += kGroup) {
-    const std::uint32_t its = largest_of(load(from + i));
-    largest = its > largest ? its : largest;
+    widen(load(from + i), wide);
+    largest = std::max(largest, largest_of(wide));
   }
   const Scale scale = scale_of(largest);
   for (int i = 0; i < args.cache.size; i += kGroup) {
-    store(static_cast<E4M3*>(stream.cache) + place.element + i,
-          quantised(load(from + i), scale.encode));
+    widen(load(from + i), wide);
+    store(static_cast<E4M3*>(stream.cache) + place.element + i, quantised(wide, scale.encode));
   }
   stream.scales[place.scale] = scale.decode;
   if (largest >= kInfinity && args.faults) ++*args.faults;

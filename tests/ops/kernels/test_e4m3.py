@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reft_megatron.ops import decode_attention as ops
-from reft_megatron.ops import kernels
+from reft_megatron.ops import fp8_kernels, kernels
 from reft_megatron.ops.reference import decode_attention as reference
 from reft_megatron.ops.reference.e4m3 import dequantise, quantise
 from tests.ops.decode_scene import HEADS, distance, scene
@@ -35,14 +35,28 @@ def appended(x: Tensor) -> tuple[Tensor, Tensor, int]:
     return cache["keys"].view(torch.uint8)[:, 0, 0], cache["key_scales"][:, 0, 0], int(faults)
 
 
+def quantised_columns(x: Tensor) -> tuple[tuple[Tensor, Tensor], int]:
+    """(codes uint8 and scales, faults) of the columns of a matrix, by the twin."""
+    faults = torch.zeros(1, dtype=torch.int32)
+    codes, scales = fp8_kernels.quantise_columns(
+        x, library=kernels.host(), fold=None, faults=faults
+    )
+    return (codes.view(torch.uint8), scales), int(faults)
+
+
 def test_every_pattern_rounds_as_the_table_says():
     """With an infinity in its vector a value is cast as it is: the scale is then 1."""
     x = every_pattern()
-    x = torch.cat([x, x.new_zeros(-len(x) % 255)]).view(-1, 255)
-    codes, scales, faults = appended(torch.cat([x, torch.full((len(x), 1), math.inf)], dim=1))
+    x = torch.cat([x, x.new_zeros(-len(x) % (8 * 255))]).view(-1, 255)
+    wanted, x = nearest(x), torch.cat([x, torch.full((len(x), 1), math.inf)], dim=1)
+    codes, scales, faults = appended(x)
     assert (scales == 1).all()
     assert faults == len(x)
-    assert same_codes(codes[:, :255], nearest(x))
+    assert same_codes(codes[:, :255], wanted)
+    (columns, its_scales), count = quantised_columns(x.t().contiguous())
+    assert (its_scales == 1).all()
+    assert count == len(x)
+    assert torch.equal(columns[:, :256], codes), "by every way the same bits"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
