@@ -76,6 +76,9 @@ def _read(path: str, remedy: str) -> str:
         raise DataError(f"{path}: byte {error.start} is not UTF-8. {remedy}") from None
 
 
+_UNREADABLE = (ValueError, RecursionError)
+"""What json raises for JSON that Python does not hold: thousands of digits, or of brackets."""
+
 _Decoded = Iterator[tuple[int, str, dict[str, object]]]
 """Index, place and fields of each object."""
 
@@ -86,6 +89,8 @@ def _decode_list(text: str, path: str, remedy: str) -> _Decoded:
     except json.JSONDecodeError as error:
         place = f"{path}: line {error.lineno}, column {error.colno}"
         raise DataError(f"{place}: not a JSON list: {error.msg}. {remedy}") from None
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read as JSON: {error}. {remedy}") from None
     if not items:
         raise DataError(f"{path}: is an empty list; wanted items. {remedy}")
     for index, item in enumerate(items):
@@ -103,6 +108,8 @@ def _decode_lines(text: str, path: str, remedy: str) -> _Decoded:
         except json.JSONDecodeError as error:
             complaint = f"column {error.colno}: not a JSON object: {error.msg}"
             raise DataError(f"{place}, {complaint}. {remedy}") from None
+        except _UNREADABLE as error:
+            raise DataError(f"{place}: cannot be read as JSON: {error}. {remedy}") from None
         yield index, place, _object(value, place, remedy)
 
 

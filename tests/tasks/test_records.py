@@ -22,6 +22,19 @@ def message(path: Path, content: bytes | None) -> str:
     return str(caught.value).replace(str(path), "FILE")
 
 
+@pytest.mark.parametrize(
+    ("value", "told"), [("9" * 5000, "4300 digits"), ("[" * 10**6, "maximum recursion depth")]
+)
+def test_what_python_cannot_hold_is_named(tmp_path: Path, value: str, told: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f'{{"id": "a"}}\n{{"answer": {value}}}\n')
+    with pytest.raises(DataError, match=rf"a\.jsonl: line 2: cannot be read as JSON: .*{told}"):
+        read_records(str(path), "Mend it.")
+    path.write_text(f'[{{"answer": {value}}}]\n')
+    with pytest.raises(DataError, match=rf"a\.jsonl: cannot be read as JSON: .*{told}"):
+        read_records(str(path), "Mend it.")
+
+
 def test_a_list_and_lines_are_told_apart_by_content(tmp_path: Path) -> None:
     items = [{"question": "a"}, {"question": "b"}]
     as_list, as_lines = tmp_path / "x.jsonl", tmp_path / "x.json"
