@@ -19,7 +19,7 @@ from reft_megatron.types import Completion, Problem, Reason, Rollout, Verdict
 __all__ = ["Bench", "Hearing"]
 
 _BATCH = 32
-"""Completions judged together: enough for the extractor to spread over threads."""
+"""Completions judged together at least: enough for the extractor to spread over threads."""
 
 
 class Bench:
@@ -29,6 +29,8 @@ class Bench:
         """Workers and thread start with the first batch."""
         self._config, self._task, self._tokenizer = config, task, tokenizer
         self._judge = open_judge(config.task, config.rewards, kind=task.kind)
+        self.batch = max(_BATCH, 2 * config.rewards.workers)
+        """Completions judged together: each worker has one, and another that waits."""
         self.fault = ""
         """The last completion that could not be judged, and why."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
@@ -104,7 +106,7 @@ class Hearing:
         """Take a completion in; judging starts once there are enough for a batch."""
         self.count += 1
         self._waiting.append((completion, self._problems[completion.problem_id]))
-        if len(self._waiting) == _BATCH:
+        if len(self._waiting) == self._bench.batch:
             self._judge()
 
     def rollouts(self) -> list[Rollout]:

@@ -16,9 +16,11 @@ from reft_megatron.tokenizer import load_tokenizer
 from reft_megatron.types import Completion, Rollout
 
 
-@pytest.fixture
-def bench(tokenizer_path: Path):
-    config = load_config(None, [f"tokenizer.path={tokenizer_path}", "task.train_size=100"])
+@pytest.fixture(params=[2])
+def bench(tokenizer_path: Path, request: pytest.FixtureRequest):
+    settings = ["task.train_size=100", "task.dev_size=1", "task.test_size=1"]
+    workers = f"rewards.workers={request.param}"
+    config = load_config(None, [f"tokenizer.path={tokenizer_path}", workers, *settings])
     made = Bench(config, task=load_task(config.task), tokenizer=load_tokenizer(tokenizer_path))
     yield made
     made.close()
@@ -42,7 +44,10 @@ def answers(bench: Bench) -> list[Completion]:
     ]
 
 
-def test_batches_are_judged_as_they_fill(bench: Bench):
+@pytest.mark.parametrize(
+    ("bench", "batch"), [(2, 32), (20, 40)], indirect=["bench"], ids=["threads", "workers"]
+)
+def test_batches_are_judged_as_they_fill(bench: Bench, batch: int):
     kept: list[Rollout] = []
     judged = threading.Event()
 
@@ -52,11 +57,11 @@ def test_batches_are_judged_as_they_fill(bench: Bench):
 
     hearing = Hearing(bench, bench._task.train, version=3, seed=4, keep=keep)
     completions = answers(bench)
-    for completion in completions[:40]:
+    for completion in completions[:48]:
         hearing.add(completion)
     assert judged.wait(30)
-    assert len(kept) == 32, "eight wait for more"
-    for completion in completions[40:]:
+    assert len(kept) == batch, "the others wait for more"
+    for completion in completions[48:]:
         hearing.add(completion)
     rollouts = hearing.rollouts()
     assert hearing.count == len(rollouts) == len(completions)
