@@ -141,7 +141,7 @@ def _vote(value: object) -> float | str | None:
     Models write such numbers, so they are no mistake of the function's. Raises ValueError for what
     is neither a number nor one letter.
     """
-    if value is None or (isinstance(value, str) and len(value) == 1):
+    if value is None or (isinstance(value, str) and len(value) == 1 and value.isalpha()):
         return value
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise ValueError(f"{FUNCTION} gave the value {value!r:.60}; wanted a number or one letter")

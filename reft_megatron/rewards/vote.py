@@ -46,14 +46,17 @@ def weighted_majority(
 
 
 def reranked(values: Sequence[float | str | None], scores: Sequence[float]) -> int | None:
-    """Index of the best-scored vote, or None if there is none.
+    """Index of the best-scored answer, or None if there is none: a number, or one letter.
+
+    (The reference's vote takes any one character, its reranker wants it alphabetic: sampling.py:
+    184-199, train_reward_model.py:226-315.)
 
     Scores are compared in float32, where a reranker makes them (the reference rounds to bf16 and so
     ties often, train_reward_model.py:247-249); among equal ones the first seen wins.
     """
     exact = np.asarray(scores, np.float32)
     assert len(exact) == len(values)
-    candidates = [index for index, value in enumerate(values) if _is_vote(value)]
+    candidates = [index for index, value in enumerate(values) if _is_candidate(value)]
     return max(candidates, key=exact.__getitem__, default=None)
 
 
@@ -75,3 +78,7 @@ def _buckets(values: Sequence[float | str | None], *, exact: bool = False) -> di
 
 def _is_vote(value: float | str | None) -> bool:
     return len(value) == 1 if isinstance(value, str) else value is not None
+
+
+def _is_candidate(value: float | str | None) -> bool:
+    return _is_vote(value) and (not isinstance(value, str) or value.isalpha())

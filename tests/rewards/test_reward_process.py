@@ -57,6 +57,7 @@ def test_a_number_that_cannot_vote_is_none(tmp_path: Path, number: str) -> None:
         ("return True", "TypeError: reward returned True; wanted"),
         ("return 1.0", "TypeError: reward returned 1.0; wanted"),
         ("return right('abc')", "ValueError: reward gave the value 'abc'; wanted a number or one"),
+        ("return right('3')", "ValueError: reward gave the value '3'; wanted a number or one"),
         ("return right(True)", "ValueError: reward gave the value True"),
         ("return {}['x']", "KeyError: 'x' (own.py, line 3)"),
         ("raise SystemExit(3)", "SystemExit: 3 (own.py, line 3)"),

@@ -46,6 +46,14 @@ def test_the_reference_counts_raw_floats() -> None:
     assert majority(["none", "c", "b", "c"], exact=True) == 1
 
 
+def test_the_reference_reranks_letters_and_votes_for_any_one_sign() -> None:
+    """One character in sampling.py:184-199, of the alphabet in train_reward_model.py:226-315."""
+    values, scores = ["?", "b", "?", "none", "2"], [0.9, 0.1, 0.9, 0.9, 0.9]
+    assert majority(values, exact=True) == 0
+    assert reranked(values, scores) == 1
+    assert reranked(["?", "2"], [0.5, 0.5]) is None
+
+
 def test_a_bucket_is_measured_from_its_first_value() -> None:
     # 1.016 is near 1.008 but not near 1.0, so it opens a bucket of its own.
     assert majority([1.0, 1.008, 1.016, 5.0, 5.0, 5.0]) == 3
