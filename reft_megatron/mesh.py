@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -21,6 +22,9 @@ from reft_megatron.errors import ReftError
 __all__ = ["Axis", "Counter", "Mesh"]
 
 T = TypeVar("T")
+
+_LOOK_S = 0.1
+"""Seconds between two looks at who has come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +91,15 @@ class Axis:
         return Counter(self.store, f"counter/{next(self._counters)}")
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, *, patient: bool = False) -> Iterator[None]:
         """A block that every rank enters: if it fails on one, all leave it with an exception.
 
         An error of this package is raised on every rank, that of the first rank where there are
         several. Any other is raised where it happened, and on the other ranks a ReftError that
         names it. Inside, ranks may wait for each other only in another such block.
+
+        `patient` waits for who is still in the block however long that takes, as a collective does
+        not: for what one rank does alone. Who dies there is for the launcher to notice.
         """
         failure: Exception | None = None
         try:
@@ -101,6 +108,8 @@ class Axis:
             failure = error
         if failure is not None and self.size == 1:
             raise failure
+        if patient:
+            self._await_all()
         told = failure
         if failure is not None and not isinstance(failure, ReftError):
             told = ReftError(f"rank {self.rank}: {type(failure).__name__}: {failure}")
@@ -109,6 +118,12 @@ class Axis:
             raise failure
         if said:
             raise said[0] from failure
+
+    def _await_all(self) -> None:
+        come = self.counter()
+        come.take(1)
+        while come.take(0) < self.size:
+            time.sleep(_LOOK_S)
 
     def share(self, items: Sequence[T], nbytes: Callable[[T], int]) -> list[T]:
         """This rank's run of `items`: about as many bytes as every other rank's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -144,6 +145,21 @@ def test_items_without_bytes_are_shared_too():
         [],
     ]
     assert Axis().share([], lambda _: 1) == []
+
+
+def play_patience() -> bool:
+    """Of two ranks, the first stays in the block until the other waits, and not in a collective."""
+    world = join(ParallelConfig(), seed=0, timeout_s=300, threads=1).world
+    with world.together(patient=True):
+        while world.first and world.store.add("counter/0", 0) < 1:
+            time.sleep(0.01)
+    return True
+
+
+@pytest.mark.megatron
+def test_who_waits_for_one_that_is_long_waits_outside_of_collectives(ranks):
+    """There the backend's limit of time would end it."""
+    assert ranks(2, play_patience) == [True, True]
 
 
 def play_failures() -> list[tuple[str, str]]:

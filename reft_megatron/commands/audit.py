@@ -16,13 +16,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from reft_megatron.config import Config, load_config
+from reft_megatron.config import load_config
 from reft_megatron.errors import DataError
 from reft_megatron.files import write_whole
 from reft_megatron.rewards import open_judge
 from reft_megatron.rewards.audit import Audit, Finding, audit
-from reft_megatron.rewards.labelling import labelled
+from reft_megatron.rewards.labelling import PROBLEMS, labelled
 from reft_megatron.tasks import load_task, read_labelled
 from reft_megatron.tasks.gold import answer_kind
 from reft_megatron.types import Labelled
@@ -35,19 +36,24 @@ def run(arguments: Sequence[str]) -> None:
     ReftErrors for bad input, before anything is judged.
     """
     options = parser().parse_args(arguments)
-    config = load_config(options.config, options.overrides)
-    cases = _built(config, options.problems) if options.build else read_labelled(options.cases)
+    bars = {name: bar for name in _BARS if (bar := getattr(options, name)) is not None}
+    settings = [f"rewards.{name}={bar}" for name, bar in bars.items()]
+    config = load_config(options.config, [*options.overrides, *settings])
+    kind = answer_kind(config.task)
+    if options.build:
+        problems = load_task(config.task).problems("train")[: options.problems or None]
+        cases = labelled(problems, config.task, config.rewards, kind=kind)
+    else:
+        cases = read_labelled(options.cases, kind=kind)
     if options.write:
         _write(options.write, cases)
-    with open_judge(config.task, config.rewards, kind=answer_kind(config.task)) as judge:
+    with open_judge(config.task, config.rewards, kind=kind) as judge:
         found = audit(cases, judge.check)
-    bars = {name: getattr(config.rewards, name) for name in _BARS}
-    bars |= {name: bar for name in _BARS if (bar := getattr(options, name)) is not None}
     if options.json:
         _print_json(found)
     else:
         _show(found, options.list)
-    found.demand(**bars)
+    found.demand(**{name: getattr(config.rewards, name) for name in _BARS})
 
 
 _BARS = ("max_false_positive_rate", "max_false_negative_rate")
@@ -81,8 +87,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--config", metavar="FILE", help="YAML file of settings: those of the run")
     made.add_argument(
         "--problems",
-        type=int,
-        default=100,
+        type=_count,
+        default=PROBLEMS,
         metavar="N",
         help="problems to build cases from, some thirty each (%(default)s; 0 takes all)",
     )
@@ -90,41 +96,44 @@ def parser() -> argparse.ArgumentParser:
     for name, meaning in zip(_BARS, ("labelled wrong", "labelled right"), strict=True):
         made.add_argument(
             f"--{name.replace('_', '-')}",
-            type=float,
             metavar="SHARE",
-            help=f"of the cases {meaning} (default: rewards.{name})",
+            help=f"of the cases {meaning}: sets rewards.{name}",
         )
     made.add_argument(
-        "--list", type=int, default=1, metavar="N", help="errors shown of each kind (%(default)s)"
+        "--list",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="errors shown of each kind (%(default)s)",
     )
     made.add_argument("--json", action="store_true", help="everything as one JSON object")
     return made
 
 
-def _built(config: Config, problems: int) -> list[Labelled]:
-    task = load_task(config.task)
-    return labelled(
-        task.problems("train")[: problems or None],
-        form=task.form,
-        kind=task.kind,
-        memory_bytes=config.rewards.memory_mb << 20,
-    )
+def _count(text: str) -> int:
+    """The number, 0 or more; raises argparse.ArgumentTypeError for anything else."""
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
 
 
 def _write(path: Path, cases: Sequence[Labelled]) -> None:
-    rows = [
-        {
-            "id": case.problem.id,
-            "question": case.problem.question,
-            "answer": case.problem.answer,
-            "completion": case.completion,
-            "label": "right" if case.right else "wrong",
-            "kind": case.kind,
-        }
-        for case in cases
-    ]
+    """As `tasks.labelled` reads them: a question or a kind that is not there is left out."""
+    rows = []
+    for case in cases:
+        more = {"question": case.problem.question, "kind": case.kind}
+        rows.append(
+            {
+                **case.problem.extra,
+                "id": case.problem.id,
+                "answer": case.problem.answer,
+                "completion": case.completion,
+                "label": "right" if case.right else "wrong",
+                **{name: text for name, text in more.items() if text},
+            }
+        )
     try:
-        write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+        write_whole(path, "".join(json.dumps(row, default=str) + "\n" for row in rows))
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror}.") from None
 
@@ -155,7 +164,9 @@ def _show(found: Audit, most: int) -> None:
         table.add_column(heading, justify="right")
     for kind, tally in found.kinds.items():
         cells = dataclasses.astuple(tally)
-        table.add_row(kind, *(f"{count:,}" if count else "" for count in cells))
+        table.add_row(
+            Text(_printable(console, kind)), *(f"{count:,}" if count else "" for count in cells)
+        )
     table.add_section()
     table.add_row("all", *(f"{count:,}" for count in dataclasses.astuple(found.total)))
     positive, negative = found.rates
@@ -176,7 +187,12 @@ def _list(console: Console, name: str, findings: Sequence[Finding], *, most: int
     for finding in findings:
         seen[finding.case.kind] += 1
         if seen[finding.case.kind] <= most:
-            console.out(f"\n{name}: {finding.told()}", highlight=False)
-            console.out(finding.case.completion, highlight=False)
+            told = f"\n{name}: {finding.told()}\n{finding.case.completion}"
+            console.out(_printable(console, told), highlight=False)
     if hidden := sum(max(0, count - most) for count in seen.values()):
         console.out(f"\n... and {hidden} more {name} of these kinds (--list N, --json)")
+
+
+def _printable(console: Console, text: str) -> str:
+    """The text, with what the terminal cannot show as escapes: lone surrogates, for one."""
+    return text.encode(console.encoding, "backslashreplace").decode(console.encoding)

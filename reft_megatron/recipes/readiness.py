@@ -15,7 +15,7 @@ from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.rewards import RewardFile, open_judge
 from reft_megatron.rewards.audit import audit
-from reft_megatron.rewards.labelling import labelled
+from reft_megatron.rewards.labelling import PROBLEMS, labelled
 from reft_megatron.tasks import Task, read_labelled
 from reft_megatron.types import Labelled
 
@@ -23,8 +23,6 @@ __all__ = ["check_head", "check_reward", "make_folder"]
 
 _HEADS: Mapping[str, str] = dict.fromkeys(RECIPES, "value") | {"rerank": "rerank"}
 """The `model.head` that each recipe wants: what is trained before PPO is what PPO goes on with."""
-_BUILT_FROM = 100
-"""Problems that cases are built from: a few thousand cases, some seconds."""
 
 
 def check_head(config: Config, recipe: str) -> None:
@@ -50,20 +48,22 @@ def make_folder(folder: Path) -> None:
 def check_reward(config: Config, task: Task, mesh: Mesh) -> None:
     """Load the reward of a custom task, and audit it if `rewards.audit` asks; every rank calls.
 
-    One rank does it. Raises on every rank: ConfigError for a file that has no reward, TrainingError
-    if the reward does not meet its bar, DataError for a file that holds no labelled completions or
-    a task without gold chains of thought.
+    Every rank that judges loads it, for it may stand on another machine; one rank audits, and the
+    others wait, however long it takes. Raises on every rank: ConfigError for a file that has no
+    reward or a task that no cases are built for, TrainingError if the reward does not meet its bar,
+    DataError for a file that holds no labelled completions or a task without gold chains.
     """
-    with mesh.world.together():
-        if mesh.main and (config.task.name == "custom" or config.rewards.audit):
-            _try_out(config, task)
+    audits = mesh.main and bool(config.rewards.audit)
+    with mesh.world.together(patient=True):
+        if audits or (mesh.writer and config.task.name == "custom"):
+            _try_out(config, task, audits=audits)
 
 
-def _try_out(config: Config, task: Task) -> None:
+def _try_out(config: Config, task: Task, *, audits: bool) -> None:
     with open_judge(config.task, config.rewards, kind=task.kind) as judge:
         if isinstance(judge, RewardFile):
             judge.start()
-        if config.rewards.audit:
+        if audits:
             audit(_cases(config, task), judge.check).demand(
                 max_false_positive_rate=config.rewards.max_false_positive_rate,
                 max_false_negative_rate=config.rewards.max_false_negative_rate,
@@ -72,7 +72,6 @@ def _try_out(config: Config, task: Task) -> None:
 
 def _cases(config: Config, task: Task) -> list[Labelled]:
     if config.rewards.audit != "built":
-        return read_labelled(config.rewards.audit)
-    problems = task.problems("train")[:_BUILT_FROM]
-    memory = config.rewards.memory_mb << 20
-    return labelled(problems, form=task.form, kind=task.kind, memory_bytes=memory)
+        return read_labelled(config.rewards.audit, kind=task.kind)
+    problems = task.problems("train")[:PROBLEMS]
+    return labelled(problems, config.task, config.rewards, kind=task.kind)

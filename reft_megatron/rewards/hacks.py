@@ -6,26 +6,28 @@ Owns programs and answer lines that a policy might find, or that a checker has b
 
 from __future__ import annotations
 
-__all__ = ["LINES", "PROGRAMS", "SLOW_PROGRAMS"]
+from reft_megatron.types import AnswerKind
+
+__all__ = ["LINES", "PROGRAMS", "SLOW_PROGRAMS", "program"]
 
 PROGRAMS: dict[str, str] = {
-    "no return": "def solution():\n    result = {gold}",
-    "printed answer": "def solution():\n    print({gold})",
-    "printed at module level": "def solution():\n    return None\n\nprint({gold})",
+    "no return": "def solution():\n    result = {code}",
+    "printed answer": "def solution():\n    print({code})",
+    "printed at module level": "def solution():\n    return None\n\nprint({code})",
     "answer in a comment": "def solution():\n    # the answer is {gold}\n    return None",
     "answer in the docstring": 'def solution():\n    """The answer is {gold}."""',
     "answer in chatter": "def solution():\n    return None\n\nThe answer is {gold}.",
     "answer in words only": "The answer is {gold}.",
-    "another function": "def answer():\n    return {gold}",
-    "argument": "def solution(result):\n    return {gold}",
-    "lambda": "def solution():\n    return lambda: {gold}",
-    "generator": "def solution():\n    yield {gold}",
-    "coroutine": "async def solution():\n    return {gold}",
-    "list": "def solution():\n    return [{gold}]",
-    "tuple": "def solution():\n    return {gold}, {gold}",
-    "candidates": "def solution():\n    return {{{gold}, 1, 2, 3}}",
-    "dict": "def solution():\n    return {{'answer': {gold}}}",
-    "complex": "def solution():\n    return {gold} + 0j",
+    "another function": "def answer():\n    return {code}",
+    "argument": "def solution(result):\n    return {code}",
+    "lambda": "def solution():\n    return lambda: {code}",
+    "generator": "def solution():\n    yield {code}",
+    "coroutine": "async def solution():\n    return {code}",
+    "list": "def solution():\n    return [{code}]",
+    "tuple": "def solution():\n    return {code}, {code}",
+    "candidates": "def solution():\n    return {{{code}, 1, 2, 3}}",
+    "dict": "def solution():\n    return {{'answer': {code}}}",
+    "complex": "def solution():\n    return {code} + 0j",
     "words": "def solution():\n    return 'the answer is {gold}'",
     "two numbers": "def solution():\n    return '{gold} {gold}'",
     "hedge": "def solution():\n    return '{gold} or 0'",
@@ -33,9 +35,9 @@ PROGRAMS: dict[str, str] = {
     "infinity": "def solution():\n    return float('inf')",
     "minus infinity": "def solution():\n    return -1e999",
     "huge integer": "def solution():\n    return 10**400",
-    "exception": "def solution():\n    result = {gold}\n    raise ValueError(result)",
-    "exit code": "def solution():\n    import sys\n    sys.exit({gold})",
-    "SystemExit": "def solution():\n    raise SystemExit({gold})",
+    "exception": "def solution():\n    result = {code}\n    raise ValueError(result)",
+    "exit code": "def solution():\n    import sys\n    sys.exit({code})",
+    "SystemExit": "def solution():\n    raise SystemExit({code})",
     "KeyboardInterrupt": "def solution():\n    raise KeyboardInterrupt",
     "os._exit": "def solution():\n    import os\n    os._exit(0)",
     "equal to all": "class Answer:\n    def __eq__(self, other):\n        return True\n\n"
@@ -47,7 +49,7 @@ PROGRAMS: dict[str, str] = {
     "def solution():\n    return Answer('nan')",
     "patched abs": "import builtins\nbuiltins.abs = lambda x: 0\n\n"
     "def solution():\n    return -1e9",
-    "patched float": "import builtins\nbuiltins.float = lambda x: {gold}\n\n"
+    "patched float": "import builtins\nbuiltins.float = lambda x: {code}\n\n"
     "def solution():\n    return 'x'",
     "reading a file": "def solution():\n    return float(open('gold.txt').read())",
     "reading the process": "def solution():\n    return open('/proc/self/cmdline').read()",
@@ -60,18 +62,18 @@ PROGRAMS: dict[str, str] = {
     "    return [o for o in gc.get_objects() if isinstance(o, float)][0]",
     "subclasses": "def solution():\n    return ().__class__.__base__.__subclasses__()",
     "eval of input": "def solution():\n    return eval(open('gold.txt').read())",
-    "syntax error": "def solution():\n    return {gold} +",
+    "syntax error": "def solution():\n    return {code} +",
     "recursion": "def solution():\n    return solution()",
-    "memory": "def solution():\n    return len([0] * 10**10) and {gold}",
+    "memory": "def solution():\n    return len([0] * 10**10) and {code}",
     "nothing": "",
 }
-"""Programs that are no answer to any problem, by name; `str.format` puts the gold answer in."""
+"""Templates of programs that are no answer to any problem, by name; `program` fills them in."""
 
 SLOW_PROGRAMS: dict[str, str] = {
-    "endless loop": "def solution():\n    while True:\n        result = {gold}",
+    "endless loop": "def solution():\n    while True:\n        result = {code}",
     "endless loop in a class": "class Answer:\n    pass\n\ndef solution():\n"
-    "    while True:\n        result = {gold}",
-    "sleep": "def solution():\n    import time\n    time.sleep(10**6)\n    return {gold}",
+    "    while True:\n        result = {code}",
+    "sleep": "def solution():\n    import time\n    time.sleep(10**6)\n    return {code}",
 }
 """The same, but each runs to its limit of steps or seconds."""
 
@@ -96,3 +98,11 @@ LINES: dict[str, str] = {
     "true": "True",
 }
 """What may stand behind the trigger and is no answer; `{other}` is another number."""
+
+
+def program(template: str, gold: str, kind: AnswerKind) -> str:
+    """The program of a template, with the gold answer in it.
+
+    `{gold}` is the answer as text has it, `{code}` as Python does: a letter stands in quotes.
+    """
+    return template.format(gold=gold, code=repr(gold) if kind == "letter" else gold)

@@ -8,20 +8,24 @@ kinds of cases.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from reft_megatron.errors import DataError
+from reft_megatron.config import RewardConfig, TaskConfig
+from reft_megatron.errors import ConfigError
 from reft_megatron.ops.extractor import TRIGGER
 from reft_megatron.ops.status import Status
 from reft_megatron.ops.workers import WorkerPool
 from reft_megatron.rewards import hacks
 from reft_megatron.rewards.perturbation import perturbed, rewritten
-from reft_megatron.types import AnswerKind, Form, Labelled, Problem
+from reft_megatron.types import AnswerKind, Labelled, Problem
 
-__all__ = ["labelled"]
+__all__ = ["PROBLEMS", "labelled"]
 
+PROBLEMS = 100
+"""Problems that cases are built from unless said otherwise: a few thousand cases, some seconds."""
 _TOLERANCE = Fraction(1, 100)
 _HACKED = 5
 """Problems that hacks are tried on; what a hack does hardly depends on the problem."""
@@ -30,25 +34,31 @@ _LARGEST = 10**9
 
 
 def labelled(
-    problems: Sequence[Problem], *, form: Form, kind: AnswerKind, memory_bytes: int = 512 << 20
+    problems: Sequence[Problem], task: TaskConfig, rewards: RewardConfig, *, kind: AnswerKind
 ) -> list[Labelled]:
     """Cases from `problems` with gold chains of thought, in a fixed order; the same every time.
 
-    Programs whose label has to be found are run in isolated workers, ten seconds each at most.
-    Raises DataError where answers are any text.
+    `kind` is that of the gold answers. Programs whose label has to be found are run in isolated
+    workers, ten seconds each at most. Raises ConfigError where a label would not say what the task
+    pays for: for a reward, a prompt or answers of the user's own.
     """
-    if kind == "text":
-        raise DataError("cases are built for numbers and letters; give a file of labelled ones.")
+    own = {"task.reward": task.reward, "task.prompt": task.prompt, "task.answers": kind == "text"}
+    if given := [name for name, value in own.items() if value]:
+        raise ConfigError(
+            "cases are built for the built-in reward, ReFT's own prompts, and numbers or letters; "
+            f"with {given[0]} nobody knows their labels. Give a file of labelled completions "
+            "(docs/audit.md)."
+        )
     told = [problem for problem in problems if problem.cot]
-    if form == "nl":
+    if task.form == "nl":
         return [case for problem in told for case in _texts(problem, kind, told)]
-    cases = list(_computed(told, kind, memory_bytes))
+    cases = list(_computed(told, kind, rewards.memory_mb << 20))
     for index, problem in enumerate(told):
         cases += _returned(problem, kind)
         if index < _HACKED:
-            cases += _hacked(problem, hacks.PROGRAMS)
+            cases += _hacked(problem, kind, hacks.PROGRAMS)
         if index == 0:
-            cases += _hacked(problem, hacks.SLOW_PROGRAMS)
+            cases += _hacked(problem, kind, hacks.SLOW_PROGRAMS)
     return cases
 
 
@@ -72,10 +82,11 @@ def _programs(problem: Problem) -> Iterator[tuple[str, str, str]]:
     gold = problem.cot
     yield "gold", gold, gold
     yield "rewritten: chatter behind", f"{gold}\n\nSo the program gives the answer.", gold
-    for name, program in rewritten(gold, problem.id):
-        yield f"rewritten: {name}", program, program
-    for name, program in perturbed(gold, problem.id):
-        yield f"changed: {name}", program, program
+    with contextlib.suppress(SyntaxError):  # a chain that is no program has none like it
+        for name, program in rewritten(gold, problem.id):
+            yield f"rewritten: {name}", program, program
+        for name, program in perturbed(gold, problem.id):
+            yield f"changed: {name}", program, program
 
 
 def _returned(problem: Problem, kind: AnswerKind) -> Iterator[Labelled]:
@@ -174,9 +185,9 @@ def _neighbours(gold: Fraction) -> Iterator[tuple[str, float, bool]]:
     yield "tenfold", float(gold * 10), abs(9 * gold) <= _TOLERANCE
 
 
-def _hacked(problem: Problem, programs: dict[str, str]) -> Iterator[Labelled]:
-    for name, program in programs.items():
-        text = program.format(gold=problem.answer)
+def _hacked(problem: Problem, kind: AnswerKind, templates: dict[str, str]) -> Iterator[Labelled]:
+    for name, template in templates.items():
+        text = hacks.program(template, problem.answer, kind)
         yield Labelled(problem=problem, completion=text, right=False, kind=f"hack: {name}")
 
 

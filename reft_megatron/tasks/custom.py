@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from reft_megatron.config import TaskConfig
 from reft_megatron.errors import ConfigError
-from reft_megatron.tasks.gold import answer_kind, gold_answer
+from reft_megatron.tasks.gold import answer_kind, stated_answer
 from reft_megatron.tasks.items import PROGRAM_START
 from reft_megatron.tasks.prompts import ANSWER_TRIGGER
 from reft_megatron.tasks.records import Record
@@ -53,19 +53,10 @@ def custom_problem(record: Record, config: TaskConfig) -> Problem:
     return Problem(
         id=record.text("id"),
         question=record.text("question"),
-        answer=_answer(record, config),
+        answer=stated_answer(record, "answer", kind=answer_kind(config)),
         cot=_chain(record, config),
         extra={name: value for name, value in record.fields.items() if name not in _FIELDS},
     )
-
-
-def _answer(record: Record, config: TaskConfig) -> str:
-    value = record.fields.get("answer")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    text = repr(value) if number else record.text("answer")
-    if config.answers == "text":
-        return text
-    return gold_answer(record, "answer", text, kind=answer_kind(config))
 
 
 def _chain(record: Record, config: TaskConfig) -> str:

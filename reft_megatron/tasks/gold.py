@@ -12,7 +12,7 @@ from reft_megatron.config import TaskConfig
 from reft_megatron.tasks.records import Record
 from reft_megatron.types import AnswerKind
 
-__all__ = ["KINDS", "answer_kind", "gold_answer"]
+__all__ = ["KINDS", "answer_kind", "gold_answer", "stated_answer"]
 
 KINDS: dict[str, AnswerKind] = {
     "arithmetic": "number",
@@ -27,6 +27,17 @@ KINDS: dict[str, AnswerKind] = {
 def answer_kind(config: TaskConfig) -> AnswerKind:
     """Kind of the gold answers of the task that `config` names."""
     return config.answers if config.name == "custom" else KINDS[config.name]
+
+
+def stated_answer(record: Record, field: str, *, kind: AnswerKind) -> str:
+    """The gold answer in `field`, a JSON number or text, in its one spelling.
+
+    Raises DataError as `gold_answer` does; any text but a blank one is an answer of the kind text.
+    """
+    value = record.fields.get(field)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    text = repr(value) if number else record.text(field)
+    return text if kind == "text" else gold_answer(record, field, text, kind=kind)
 
 
 def gold_answer(record: Record, field: str, text: str, *, kind: AnswerKind) -> str:

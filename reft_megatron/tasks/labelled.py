@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reft_megatron.errors import DataError
+from reft_megatron.tasks.gold import stated_answer
 from reft_megatron.tasks.records import Record, read_records
-from reft_megatron.types import Labelled, Problem
+from reft_megatron.types import AnswerKind, Labelled, Problem
 
 __all__ = ["read_labelled"]
 
@@ -26,17 +27,18 @@ _REMEDY = (
 )
 
 
-def read_labelled(path: str) -> list[Labelled]:
-    """The rows of the file at `path`, in order.
+def read_labelled(path: str, *, kind: AnswerKind) -> list[Labelled]:
+    """The rows of the file at `path`, in order; their gold answers are of `kind`.
 
     Raises:
-        DataError: the file cannot be read, a field is missing or no text, or a label is another.
+        DataError: the file cannot be read, a field is missing or no text, a gold answer is of
+            another kind, or a label is another.
     """
     records = _parquet(path) if path.endswith(".parquet") else read_records(path, _REMEDY)
-    return [_case(record) for record in records]
+    return [_case(record, kind) for record in records]
 
 
-def _case(record: Record) -> Labelled:
+def _case(record: Record, kind: AnswerKind) -> Labelled:
     label = record.text("label")
     if label not in _LABELS:
         raise record.error("label", f"is {label!r}; wanted right or wrong")
@@ -47,7 +49,7 @@ def _case(record: Record) -> Labelled:
         problem=Problem(
             id=record.text("id"),
             question=record.text("question") if "question" in record.fields else "",
-            answer=record.text("answer"),
+            answer=stated_answer(record, "answer", kind=kind),
             extra={name: value for name, value in record.fields.items() if name not in _FIELDS},
         ),
         completion=completion,

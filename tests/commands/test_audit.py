@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reft_megatron.cli import main
+from reft_megatron.tasks import read_labelled
 from tests.ops.extractor.test_adversaries import right as outcomes
 from tests.ops.extractor.test_real_programs import SYMPY_NAMES, whole
 
@@ -90,6 +91,52 @@ def test_cases_are_built_written_and_read_back(
     code, read, _ = audited(capsys, "--cases", out, *settings)
     assert (code, read) == (0, built)
     assert read["right"] + read["wrong"] == len(Path(out).read_text().splitlines()) > 120
+
+
+def test_fields_of_ones_own_are_written_too(tmp_path: Path) -> None:
+    rows = [
+        {**row(1, "1,203", program(1203), True), "kind": "a", "low": 2, "names": ["x"]},
+        row(2, "3", program(4), False),
+    ]
+    path, out = written(tmp_path / "cases.jsonl", rows), str(tmp_path / "out.jsonl")
+    assert main(["audit", "--cases", path, "--write", out]) == 0
+    assert read_labelled(out, kind="number") == read_labelled(path, kind="number")
+
+
+def test_what_no_terminal_shows_is_shown_as_escapes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {**row(1, "3", program("'\ud800 3'"), True), "kind": "[/bold] \udfff"},
+        row(2, "3", program(4), False),
+    ]
+    assert main(["audit", "--cases", written(tmp_path / "cases.jsonl", rows)]) == 0
+    told = capsys.readouterr().out
+    assert r"return '\ud800 3'" in told
+    assert told.count(r"[/bold] \udfff") == 2
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "nan", "many"])
+def test_a_bar_is_a_share(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--build", f"--max-false-positive-rate={share}"]) == 1
+    assert "rewards.max_false_positive_rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--problems=-1", "--list=-1", "--problems=1.5"])
+def test_a_count_is_a_natural_number(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["audit", "--build", option])
+    assert "is not a whole number from 0 on" in capsys.readouterr().err
+
+
+def test_nothing_is_built_for_a_reward_of_ones_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = {"id": "a", "question": "?", "answer": 3, "chain": program(3)}
+    train = written(tmp_path / "own.jsonl", [problem])
+    custom = ("task.name=custom", f"task.train={train}", "task.dev_size=0", "task.reward=own.py")
+    assert main(["audit", "--build", *custom]) == 1
+    assert "with task.reward nobody knows their labels" in capsys.readouterr().err
 
 
 def test_the_page_says_what_happens(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,13 +10,16 @@ import pytest
 
 from reft_megatron.config import Config, load_config
 from reft_megatron.errors import ConfigError, DataError, TrainingError
-from reft_megatron.mesh import Mesh
+from reft_megatron.mesh import Axis, Mesh
 from reft_megatron.recipes.readiness import check_reward, make_folder
 from reft_megatron.tasks import load_task
 
+SMALL = ("task.train_size=4", "task.dev_size=1", "task.test_size=1")
+"""Problems to generate: none is asked."""
+
 
 def demand(*settings: str) -> None:
-    config: Config = load_config(None, ["rewards.timeout_s=1", *settings])
+    config: Config = load_config(None, ["rewards.timeout_s=1", *SMALL, *settings])
     check_reward(config, load_task(config.task), Mesh.single())
 
 
@@ -32,7 +36,7 @@ def labels(path: Path, *rows: tuple[str, str]) -> str:
 def test_a_reward_that_is_right_passes(tmp_path: Path) -> None:
     demand()
     demand(labels(tmp_path / "a.jsonl", ("3", "right"), ("4", "wrong")))
-    demand("rewards.audit=built", "task.train_size=4")
+    demand("rewards.audit=built")
 
 
 def test_one_that_pays_for_wrong_answers_ends_the_run(tmp_path: Path) -> None:
@@ -55,7 +59,33 @@ def test_cases_that_cannot_be_had(tmp_path: Path) -> None:
     test = tmp_path / "test.json"
     test.write_text('[{"item_id": "svamp_1", "question": "Q?", "answer_value": "3"}]')
     with pytest.raises(DataError, match=r"has no train problems"):
-        demand("task.name=svamp", f"task.test={test}", "rewards.audit=built")
+        demand("task.name=svamp", f"task.test={test}", "task.train_size=0", "rewards.audit=built")
+
+
+def test_every_rank_that_judges_loads_the_reward_and_one_audits(tmp_path: Path) -> None:
+    rows = '{"id": "a", "question": "?", "answer": 3}\n{"id": "b", "question": "!", "answer": 4}\n'
+    (tmp_path / "own.jsonl").write_text(rows)
+    config = load_config(
+        None,
+        [
+            "task.name=custom",
+            f"task.train={tmp_path}/own.jsonl",
+            "task.dev_size=1",
+            f"task.reward={tmp_path}/none.py",
+            "rewards.audit=built",
+        ],
+    )
+    task, one = load_task(config.task), Mesh.single()
+    other = dataclasses.replace(one, world=Axis(rank=1))
+    with pytest.raises(ConfigError, match=r"there is no file .*none\.py"):
+        check_reward(config, task, other)
+    (tmp_path / "none.py").write_text("def reward(problem, completion): ...")
+    check_reward(config, task, other)
+    with pytest.raises(ConfigError, match=r"with task\.reward nobody knows their labels"):
+        check_reward(config, task, one)
+    silent = dataclasses.replace(other, tensor=Axis(rank=1, size=2))
+    (tmp_path / "none.py").unlink()
+    check_reward(config, task, silent)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

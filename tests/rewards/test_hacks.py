@@ -17,14 +17,14 @@ def placeholders(text: str) -> set[str]:
 
 def test_hacks_are_templates() -> None:
     programs = {**hacks.PROGRAMS, **hacks.SLOW_PROGRAMS}
-    assert set.union(*map(placeholders, programs.values())) == {"gold"}
+    assert set.union(*map(placeholders, programs.values())) == {"gold", "code"}
     assert set.union(*map(placeholders, hacks.LINES.values())) == {"gold", "other"}
 
 
 @pytest.mark.parametrize("gold", ["203.0", "-7", "0.5"])
 def test_no_program_is_paid_or_breaks_the_judge(judge: Judge, gold: str) -> None:
     programs = {**hacks.PROGRAMS, **(hacks.SLOW_PROGRAMS if gold == "-7" else {})}
-    texts = [program.format(gold=gold) for program in programs.values()]
+    texts = [hacks.program(template, gold, "number") for template in programs.values()]
     verdicts = judge.judge([(text, gold) for text in texts])
     bad = {
         name: verdict
@@ -32,6 +32,17 @@ def test_no_program_is_paid_or_breaks_the_judge(judge: Judge, gold: str) -> None
         if verdict.correct or verdict.reason is Reason.EXECUTOR_FAULT
     }
     assert bad == {}
+
+
+def test_letters_are_python_and_not_paid_either(short: object) -> None:
+    texts = [hacks.program(template, "b", "letter") for template in hacks.PROGRAMS.values()]
+    with Judge(form="program", kind="letter", config=short, parity="correct") as judge:
+        found = dict(zip(hacks.PROGRAMS, judge.judge([(text, "b") for text in texts]), strict=True))
+    bad = [n for n, v in found.items() if v.correct or v.reason is Reason.EXECUTOR_FAULT]
+    assert bad == []
+    # A bare b would be the name of nothing, and the hack end before it has tried anything.
+    assert {n for n, v in found.items() if v.detail == "NameError"} == set()
+    assert found["list"].reason is Reason.NON_NUMERIC
 
 
 def test_no_line_is_paid(short: object) -> None:

@@ -6,12 +6,13 @@ from fractions import Fraction
 
 import pytest
 
+from reft_megatron.config import RewardConfig, TaskConfig
+from reft_megatron.errors import ConfigError
 from reft_megatron.ops.extractor import TRIGGER
-from reft_megatron.rewards import Judge
+from reft_megatron.rewards import Judge, labelling
 from reft_megatron.rewards.audit import audit
-from reft_megatron.rewards.labelling import labelled
 from reft_megatron.tasks.arithmetic import problems
-from reft_megatron.types import Form, Problem
+from reft_megatron.types import AnswerKind, Form, Labelled, Problem
 
 MISSED = {
     "program": {
@@ -28,7 +29,11 @@ MISSED = {
         "line: text behind",
     },
 }
-"""Kinds that are right and not paid: docs/limitations.md says why."""
+"""Kinds that are right and not paid: docs/audit.md says why."""
+
+
+def labelled(problems: list[Problem], *, form: Form, kind: AnswerKind) -> list[Labelled]:
+    return labelling.labelled(problems, TaskConfig(form=form), RewardConfig(), kind=kind)
 
 
 def solved(form: Form) -> list[Problem]:
@@ -74,6 +79,27 @@ def test_a_gold_program_that_is_wrong_is_labelled_so() -> None:
     )
     cases = labelled([problem], form="program", kind="number")
     assert [case.right for case in cases if case.kind == "gold"] == [False]
+
+
+def test_a_gold_chain_that_is_no_program_is_labelled_wrong() -> None:
+    problem = Problem(id="a_1", question="?", answer="5", cot="def solution():\n    return 5 +")
+    cases = labelled([problem], form="program", kind="number")
+    made = {case.kind: case.right for case in cases if not case.kind.startswith(("ret", "hack"))}
+    assert made == {"gold": False, "rewritten: chatter behind": False}
+
+
+@pytest.mark.parametrize(
+    "own", [{"reward": "own.py"}, {"prompt": "{question}"}, {"answers": "text"}]
+)
+def test_nothing_is_built_whose_label_nobody_knows(own: dict[str, str]) -> None:
+    task = TaskConfig(name="custom", **own)
+    with pytest.raises(ConfigError) as caught:
+        labelling.labelled([], task, RewardConfig(), kind=task.answers)
+    assert str(caught.value) == (
+        "cases are built for the built-in reward, ReFT's own prompts, and numbers or letters; with "
+        f"task.{next(iter(own))} nobody knows their labels. Give a file of labelled completions "
+        "(docs/audit.md)."
+    )
 
 
 def test_letters(short: object) -> None:
