@@ -63,8 +63,8 @@ def run(recipe: str, config: Config) -> int:
     """
     # What Megatron and torch warn of concerns their own callers; here it would bury what we say.
     warnings.simplefilter("ignore")
-    module = importlib.import_module(f"reft_megatron.recipes.{recipe}")
     try:
+        module = importlib.import_module(f"reft_megatron.recipes.{recipe}")
         module.run(config)
     except ReftError as error:
         return _fail(error)

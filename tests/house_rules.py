@@ -18,6 +18,7 @@ FLOORS = {
     "files": 0,
     "closing": 0,
     "durations": 0,
+    "packages": 0,
     "config": 0,
     "mesh": 0,
     "log": 0,

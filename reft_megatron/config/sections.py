@@ -38,6 +38,7 @@ __all__ = [
     "DEFAULT_PRESET",
     "CheckpointConfig",
     "Config",
+    "Fp8Config",
     "GenerateConfig",
     "LogConfig",
     "ModelConfig",
@@ -107,8 +108,8 @@ class ModelConfig:
     """Checkpoint of the frozen reference policy; empty takes the initial policy (paper)."""
     reference_waits: Literal["device", "host"] = "device"
     """Where the reference's weights are while it does not score; on the host it costs a copy."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """Arithmetic of the forward and backward pass; optimizer state is always fp32."""
+    precision: Literal["fp32", "bf16", "fp8_rollout", "fp8"] = "fp32"
+    """Arithmetic of layers; optimizer state is fp32. `fp8_rollout`: FP8 in sampling, else bf16."""
     recompute: Literal["none", "selective", "full"] = "none"
     """Activations recomputed in the backward pass: none, core attention only, or whole layers."""
     dropout: Fraction = 0.0
@@ -117,6 +118,30 @@ class ModelConfig:
     """The vocabulary is padded to a multiple of this times the tensor-parallel size."""
     logprob_chunk: Count = 1024
     """Tokens per chunk of the vocabulary projection; bounds the fp32 logits held at once."""
+
+    @property
+    def half(self) -> bool:
+        """True if weights and activations are bf16: FP8 is a way to multiply them."""
+        return self.precision != "fp32"
+
+    @property
+    def samples_in_fp8(self) -> bool:
+        """True if generation computes in FP8."""
+        return self.precision in ("fp8_rollout", "fp8")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
+class Fp8Config:
+    """FP8 arithmetic, where `model.precision` asks for it (docs/precision.md)."""
+
+    provider: Literal["ours", "te"] = "ours"
+    """Who serves the layers: this package, or Transformer Engine."""
+    first_layers_bf16: Zero = 0
+    """Layers at the beginning of the model that stay in bf16."""
+    last_layers_bf16: Zero = 0
+    """Layers at its end that do. Embeddings, the vocabulary's product and heads always do."""
+    cache: bool = True
+    """Keep keys and values in FP8 too while sampling."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, config=STRICT)
@@ -225,8 +250,8 @@ class RolloutsConfig:
     """Generate, judge and record, and train on nothing."""
     max_staleness: Zero = 0
     """Optimizer steps that a policy may be ahead of a rollout that it trains on."""
-    importance_cap: NonNegative = 0.0
-    """Weigh tokens by trainer over sampler probability, at most this (2 is usual); 0 never."""
+    importance_cap: NonNegative | Literal["auto"] = "auto"
+    """Weigh tokens by trainer / sampler probability, up to this; 0 never; auto: 2 with FP8."""
     mismatch_warn: Annotated[float, Field(ge=1)] = 1.03
     """Mean e^|difference| of sampler's and trainer's log-probs above which a run says so."""
     mismatch_stop: Annotated[float, Field(ge=1)] = 1.05
@@ -296,6 +321,7 @@ class Config:
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
     parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    fp8: Fp8Config = dataclasses.field(default_factory=Fp8Config)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
@@ -312,3 +338,14 @@ class Config:
     evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
+
+    @property
+    def importance_cap(self) -> float:
+        """The cap of importance weights, 0 for none: what `rollouts.importance_cap` comes to.
+
+        `auto` weighs where the sampler is FP8, by at most 2 (Yao et al. 2025).
+        """
+        asked = self.rollouts.importance_cap
+        if isinstance(asked, str):
+            return 2.0 if self.model.samples_in_fp8 else 0.0
+        return asked

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from reft_megatron.ops.decode_attention import append, decode_attention
+from reft_megatron.ops.reference.e4m3 import dequantise
 from reft_megatron.policy.attention import Part, visible
 
 __all__ = ["Cache", "Mixed", "Piece"]
@@ -38,7 +40,8 @@ class Cache:
     ) -> None:
         """Room in each of `layers`, by their numbers, for `rows` sequences of `positions` tokens.
 
-        A layer has `heads` key-value heads of `size`.
+        A layer has `heads` key-value heads of `size`. With the `dtype` float8_e4m3fn keys and
+        values are codes, and have a scale for each token and head.
         """
         self.rows = rows
         """Sequences there is room for."""
@@ -47,16 +50,30 @@ class Cache:
         # attention multiplies what it masks.
         shape = (2, len(layers), rows, heads, positions, size)
         self._stored = torch.zeros(shape, dtype=dtype, device=device)
+        self._scales: Tensor | None = None
+        if dtype == torch.float8_e4m3fn:
+            self._scales = torch.ones(shape[:-1], device=device)
 
     def layer(self, number: int) -> tuple[Tensor, Tensor]:
         """(keys, values), each [rows, G, positions, D], of layer `number`."""
         keys, values = self._stored[:, self._place[number]]
         return keys, values
 
+    def scales(self, number: int) -> tuple[Tensor, Tensor] | None:
+        """Those of the layer's keys and values, fp32 [rows, G, positions]; None without codes."""
+        if self._scales is None:
+            return None
+        keys, values = self._scales[:, self._place[number]]
+        return keys, values
+
     def copy(self, source: int, targets: Sequence[int], length: int) -> None:
         """Give the rows `targets` the first `length` positions of the row `source`."""
-        for target in targets:
-            self._stored[:, :, target, :, :length] = self._stored[:, :, source, :, :length]
+        held = [self._stored]
+        if self._scales is not None:
+            held = [self._stored.view(torch.uint8), self._scales]
+        for tensor in held:
+            for target in targets:
+                tensor[:, :, target, :, :length] = tensor[:, :, source, :, :length]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,20 +112,24 @@ class Mixed:
     ) -> Tensor:
         """See Layout; S is T and B is 1. Nothing is dropped."""
         query, key, value = query[:, 0], key[:, 0], value[:, 0]
-        keys, values = self._cache.layer(part.layer)
-        append(keys, values, key=key, value=value, positions=self._positions, rows=self._rows)
-        new = query[: self._decoding]
-        out = [decode_attention(new, keys, values, lengths=self._lengths, window=part.window)]
+        (keys, values), scales = self._cache.layer(part.layer), self._cache.scales(part.layer)
+        how: dict[str, Any] = {"positions": self._positions, "rows": self._rows, "scales": scales}
+        append(keys, values, key=key, value=value, **how)
+        new, window = query[: self._decoding], part.window
+        how = {"lengths": self._lengths, "window": window, "scales": scales}
+        out = [decode_attention(new, keys, values, **how)]
         for piece, where in self._pieces:
-            end = piece.start + piece.length
-            seen = self._seen(piece, part.window)
+            seen = self._seen(piece, window)
+            # From the cache, also what the piece has just put there: where a prompt is cut must
+            # not show in what is said.
+            key, value = _read((keys, values), scales, piece, like=query)
             found = functional.scaled_dot_product_attention(
                 query[where].transpose(0, 1)[None],
-                keys[piece.row, None, :, :end],
-                values[piece.row, None, :, :end],
+                key,
+                value,
                 attn_mask=seen,
                 is_causal=seen is None,
-                enable_gqa=query.shape[1] != key.shape[1],
+                enable_gqa=query.shape[1] != keys.shape[1],
             )
             out.append(found[0].transpose(0, 1))
         return torch.cat(out)[:, None]
@@ -121,6 +142,22 @@ class Mixed:
             every = torch.arange(piece.start + piece.length, device=self._positions.device)
             self._masks[piece, window] = visible(every[piece.start :, None] - every, window)
         return self._masks[piece, window]
+
+
+def _read(
+    cached: tuple[Tensor, Tensor],
+    scales: tuple[Tensor, Tensor] | None,
+    piece: Piece,
+    *,
+    like: Tensor,
+) -> list[Tensor]:
+    """Keys and values [1, G, end, D] up to the piece's end, in the dtype of `like`."""
+    end = piece.start + piece.length
+    held = [x[piece.row, None, :, :end] for x in cached]
+    if scales is None:
+        return held
+    its = [x[piece.row, None, :, :end] for x in scales]
+    return [dequantise(x, s).to(like.dtype) for x, s in zip(held, its, strict=True)]
 
 
 def _spans(start: int, pieces: Iterable[Piece]) -> Iterable[tuple[Piece, slice]]:

@@ -26,14 +26,15 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 from torch.nn import functional
 
-from reft_megatron.config import ModelConfig, ParallelConfig
+from reft_megatron.config import Fp8Config, ModelConfig, ParallelConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.logprob import VocabShard, linear_logprob, project
 from reft_megatron.policy import device as devices
 from reft_megatron.policy.attention import Layout, Positioned
 from reft_megatron.policy.families import Architecture
-from reft_megatron.policy.layers import PolicyTransformerConfig, block_spec
+from reft_megatron.policy.fp8.readiness import check_fp8
+from reft_megatron.policy.layers import PolicyTransformerConfig, block_spec, fp8_settings
 from reft_megatron.policy.split import check_split, split_layers
 
 __all__ = [
@@ -216,15 +217,19 @@ def build_chunks(
     *,
     mesh: Mesh,
     vocab_size: int,
+    fp8: Fp8Config | None = None,
 ) -> list[PolicyModel]:
     """This rank's model chunks, uninitialised, on the mesh's device, in the asked precision.
 
-    `vocab_size` is the tokenizer's. Raises ConfigError if the embedding has fewer rows, or for a
-    layout that does not divide the model.
+    `vocab_size` is the tokenizer's, `fp8` how FP8 is done where it is asked for. Raises ConfigError
+    if the embedding has fewer rows, for a layout that does not divide the model, or for FP8 that
+    cannot be had.
     """
+    fp8 = fp8 or Fp8Config()
     check_layout(architecture, parallel)
+    check_fp8(architecture, model, parallel, fp8=fp8, device=mesh.device)
     split = split_layers(architecture, model, parallel, tokens=vocab_size)
-    config = _transformer_config(architecture, model, parallel, split=split)
+    config = _transformer_config(architecture, model, parallel, split=split, fp8=fp8)
     vocab = vocabulary_of(architecture, model, parallel, tokens=vocab_size)
     chunks = []
     for index in range(parallel.virtual_pipeline):
@@ -272,8 +277,9 @@ def _transformer_config(
     parallel: ParallelConfig,
     *,
     split: tuple[int, ...],
+    fp8: Fp8Config,
 ) -> PolicyTransformerConfig:
-    dtype = torch.bfloat16 if model.precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if model.half else torch.float32
     interleaved = parallel.virtual_pipeline > 1
     return PolicyTransformerConfig(
         num_layers=architecture.layers,
@@ -291,6 +297,7 @@ def _transformer_config(
         layernorm_epsilon=architecture.norm.eps,
         architecture=architecture,
         split=split,
+        **fp8_settings(architecture, model, fp8),
         hidden_dropout=model.dropout,
         attention_dropout=model.dropout,
         tensor_model_parallel_size=parallel.tensor,
@@ -300,7 +307,7 @@ def _transformer_config(
         sequence_parallel=parallel.sequence,
         params_dtype=dtype,
         pipeline_dtype=dtype,
-        bf16=model.precision == "bf16",
+        bf16=model.half,
         # Weights come from `policy.initialise` or a checkpoint, the same at every layout.
         # Megatron's own initialisation still runs, doing nothing: it also marks the
         # tensor-parallel parameters.

@@ -78,7 +78,9 @@ class Policy:
             config.parallel,
             mesh=mesh,
             vocab_size=tokenizer.vocab_size,
+            fp8=config.fp8,
         )
+        self._fp8 = self._chunks[0].config.fp8_weights
         self._fill(read=weights and not config.model.load)
         self._generator = Generator(self._chunks, mesh, eos_id=tokenizer.eos_id)
         self._parking: Parking | None = None
@@ -108,9 +110,10 @@ class Policy:
         See `Generator.run`; `usage` then says what it cost.
         """
         limits = Limits.of(self._config.generate, self.mesh.device)
-        return self._generator.run(
-            prompts, sampling=sampling, limits=limits, stop=stop, on_finish=on_finish
-        )
+        with contextlib.nullcontext() if self._fp8 is None else self._fp8.sampling():
+            return self._generator.run(
+                prompts, sampling=sampling, limits=limits, stop=stop, on_finish=on_finish
+            )
 
     @property
     def usage(self) -> Usage:
@@ -127,8 +130,12 @@ class Policy:
 
         Filled on the last pipeline stage, empty lists elsewhere.
         """
-        with contextlib.nullcontext() if self._parking is None else self._parking.present():
+        if self._parking is None:
             return score(self._chunks, batches, self.mesh)
+        with self._parking.present():
+            scores = score(self._chunks, batches, self.mesh)
+        self.weights_changed()  # codes would stay on the device
+        return scores
 
     def classify(self, batches: Sequence[MicroBatch]) -> list[Tensor]:
         """Scores of the classes wrong and right, fp32 [2], after each sequence's last token.
@@ -160,7 +167,13 @@ class Policy:
             dropout=dropout,
         )
         self.version += 1
+        self.weights_changed()
         return stats
+
+    def weights_changed(self) -> None:
+        """Forget what was made of the weights; for whoever else than `update` and `load` writes."""
+        if self._fp8 is not None:
+            self._fp8.changed()
 
     def save(self, folder: Path, *, extra: dict[str, Any]) -> None:
         """Write a checkpoint atomically: weights, optimizer, random state, `extra` (JSON)."""
@@ -191,6 +204,7 @@ class Policy:
             resume=not weights_only,
             with_head=with_head,
         )
+        self.weights_changed()
         if weights_only:
             if self._optimizer is not None:
                 # fp32 masters of a bf16 model follow the weights just read.
@@ -236,7 +250,7 @@ class Policy:
             self._wrapped,
             config.optimizer,
             distributed=distributed,
-            bf16=config.model.precision == "bf16",
+            bf16=config.model.half,
         )
 
     def _identity(self) -> dict[str, Any]:

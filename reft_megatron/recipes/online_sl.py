@@ -40,7 +40,7 @@ Documents = Sequence[Document]
 
 def run(config: Config) -> dict[str, Any]:
     """Train, keep the best and the last checkpoint, return the summary."""
-    if config.rollouts.importance_cap:
+    if config.rollouts.importance_cap not in ("auto", 0):
         raise ConfigError(
             "rollouts.importance_cap weighs the tokens of PPO, and online_sl knows no such "
             "weights. Set it to 0."

@@ -96,7 +96,7 @@ def _update(
 ) -> dict[str, float]:
     """`updates_per_batch` optimizer steps on the whole batch; metrics of the last."""
     config, rollouts = session.config.ppo, session.config.rollouts
-    weighs = rollouts.importance_cap > 0
+    weighs = session.config.importance_cap > 0
     batches = buffer.for_ppo(
         (*_FIELDS, "importance") if weighs else _FIELDS,
         policy_version=policy.version,

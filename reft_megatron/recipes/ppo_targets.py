@@ -52,7 +52,7 @@ def set_targets(
     metrics: dict[str, float] | None = None
     if buffer.holds("advantages"):
         metrics = _set_targets(buffer, config.ppo, mesh)
-        metrics |= _set_importance(buffer, config.rollouts.importance_cap, mesh, version=version)
+        metrics |= _set_importance(buffer, config.importance_cap, mesh, version=version)
     return mesh.pipeline.broadcast_object(metrics, source=mesh.pipeline.size - 1)
 
 

@@ -34,6 +34,7 @@ from reft_megatron.policy import (
     architecture_of,
     join,
     leave,
+    precision_note,
     tokenizer_path,
     weights_fingerprint,
 )
@@ -381,6 +382,7 @@ class Session:
             f"({self.task.form}), {mesh.world.size} ranks = tensor {mesh.tensor.size} x pipeline "
             f"{mesh.pipeline.size} x data {mesh.data.size}, {mesh.device.type}, {state}"
         )
+        log.say(f"precision: {precision_note(config.model, mesh.device)}")
         log.say(f"operators: {self._operators}")
         log.say(f"problems: {self.task.census()}")
 

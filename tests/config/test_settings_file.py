@@ -128,7 +128,8 @@ def test_the_value_of_an_override(
         ),
         (
             "model.precision=fp16",
-            "bad setting: model.precision: Input should be 'fp32' or 'bf16' (seen: 'fp16')",
+            "bad setting: model.precision: Input should be 'fp32', 'bf16', 'fp8_rollout' or 'fp8' "
+            "(seen: 'fp16')",
         ),
         (
             "run.resume=perhaps",
@@ -238,6 +239,8 @@ def test_the_text_changes_with_any_setting() -> None:
         "optimizer.schedule": "cosine",
         "rewards.isolation": "process",
         "model.reference_waits": "host",
+        "fp8.provider": "te",
+        "rollouts.importance_cap": "1.5",
         "parallel.pipeline_layers": "[7, 5]",
         "rollouts.mismatch_warn": "1.5",
         "rollouts.mismatch_stop": "1.5",

@@ -10,7 +10,7 @@ import torch
 from megatron.core.transformer.enums import AttnMaskType
 from torch import Tensor
 
-from reft_megatron.config import ModelConfig, ParallelConfig
+from reft_megatron.config import Fp8Config, ModelConfig, ParallelConfig
 from reft_megatron.policy import join
 from reft_megatron.policy.attention import (
     CoreAttention,
@@ -81,7 +81,9 @@ def test_rectangles_attend_inside_each_row(groups: int, window: int):
 def config(dropout: float = 0.0, **changes: int):
     tiny = find_architecture("galactica-tiny")
     tiny = replace(tiny, attention=replace(tiny.attention, **changes))
-    return _transformer_config(tiny, ModelConfig(dropout=dropout), ParallelConfig(), split=(4,))
+    return _transformer_config(
+        tiny, ModelConfig(dropout=dropout), ParallelConfig(), split=(4,), fp8=Fp8Config()
+    )
 
 
 def where() -> Positioned:

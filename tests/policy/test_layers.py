@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from reft_megatron.config import ModelConfig, ParallelConfig
+from reft_megatron.config import Fp8Config, ModelConfig, ParallelConfig
 from reft_megatron.policy.attention import CoreAttention
 from reft_megatron.policy.families import Norm, find_architecture
 from reft_megatron.policy.layers import LayerNorm, RMSNorm, block_spec
@@ -17,9 +17,10 @@ from reft_megatron.policy.model import _transformer_config
 TINY = find_architecture("galactica-tiny")
 
 
-def config(**changes: object):
+def config(*, precision: str = "fp32", **changes: object):
     parallel = ParallelConfig(tensor=2, sequence=True)
-    return _transformer_config(replace(TINY, **changes), ModelConfig(), parallel, split=(4,))
+    model, fp8 = ModelConfig(precision=precision), Fp8Config()
+    return _transformer_config(replace(TINY, **changes), model, parallel, split=(4,), fp8=fp8)
 
 
 def test_the_norm_is_torchs_and_marked_for_sequence_parallelism():

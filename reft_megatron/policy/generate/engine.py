@@ -348,7 +348,7 @@ def _cache(chunk: PolicyModel, mesh: Mesh, *, rows: int, positions: int) -> Cach
         positions=positions,
         heads=config.num_query_groups // config.tensor_model_parallel_size,
         size=config.kv_channels,
-        dtype=config.params_dtype,
+        dtype=torch.float8_e4m3fn if config.fp8_cache else config.params_dtype,
         device=mesh.device,
     )
 

@@ -90,7 +90,7 @@ class Case:
     @property
     def itemsize(self) -> int:
         """Bytes of a weight and of an activation."""
-        return 2 if self.config.model.precision == "bf16" else 4
+        return 2 if self.config.model.half else 4
 
     @property
     def data(self) -> int:

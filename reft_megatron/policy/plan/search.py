@@ -140,7 +140,7 @@ def try_remedies(case: Case, gpu: Gpu, *, memory: float, recipes: bool = True) -
 def _remedies(case: Case) -> Iterator[tuple[str, str, Any, str]]:
     """(section, setting, value, what it does) of each setting that is not as small as it can be."""
     config, longest = case.config, case.prompt + case.response
-    if config.model.precision != "bf16":
+    if not config.model.half:
         yield "model", "precision", "bf16", ""
     if config.model.recompute != "full" and case.job.trains:
         yield "model", "recompute", "full", ""

@@ -1,0 +1,109 @@
+"""Packages that Megatron takes up if it finds them: Transformer Engine and apex.
+
+Owns the question whether what is installed is what Megatron would take it for. Megatron guards
+against a package that is missing, not against one that is broken or only has the name: a half
+installed Transformer Engine ends `import megatron.core` with a traceback, and with any package
+called apex Megatron plans with NVIDIA's. Nothing is imported here; a package is tried in a process
+of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from reft_megatron.errors import ConfigError
+
+__all__ = ["Package", "apex", "check_packages", "transformer_engine"]
+
+_TRY = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+try:
+    import transformer_engine
+    import transformer_engine.pytorch
+    told = ["", getattr(transformer_engine, "__version__", "of no version")]
+except BaseException as error:
+    told = [type(error).__name__, " ".join(str(error).split())]
+print(json.dumps(told))
+"""
+_INSTALL = "pip install 'transformer-engine[core_cu13,pytorch]>=2.9,<2.12'"
+_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What there is of a package."""
+
+    usable: bool
+    """It is there, and is what its name says."""
+    told: str
+    """Its version or place, or what is wrong."""
+    remedy: str = ""
+    """What to do, where Megatron cannot be imported, or cannot be trusted, beside it."""
+
+
+def check_packages() -> None:
+    """ConfigError if a package is installed that Megatron would trip over."""
+    for package in (transformer_engine(), apex()):
+        if package.remedy:
+            raise ConfigError(f"{package.told}. {package.remedy}")
+
+
+def transformer_engine() -> Package:
+    """Transformer Engine; seconds where it is installed."""
+    if _folder("transformer_engine") is None:
+        return Package(usable=False, told="Transformer Engine is not installed")
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", _TRY, json.dumps(sys.path)],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        error, text = json.loads(ended.stdout.strip().rpartition("\n")[2] or '["", ""]')
+        if ended.returncode or not (error or text):
+            error, text = "crash", f"its import ended with status {ended.returncode}"
+    except subprocess.TimeoutExpired:
+        error, text = "TimeoutExpired", f"its import takes more than {_SECONDS} s"
+    if not error:
+        return Package(usable=True, told=f"Transformer Engine {text}")
+    told = f"Transformer Engine is installed and cannot be imported ({error}: {text})"
+    if error in ("ImportError", "ModuleNotFoundError"):
+        return Package(usable=False, told=told)  # Megatron goes without it
+    remedy = (
+        f"Megatron cannot be imported beside one like that: install all of it ({_INSTALL}) or "
+        "remove it (pip uninstall transformer_engine transformer_engine_torch)."
+    )
+    return Package(usable=False, told=told, remedy=remedy)
+
+
+def apex() -> Package:
+    """NVIDIA's apex, known by what it contains: PyPI's package of that name is another."""
+    folder = _folder("apex")
+    if folder is None:
+        return Package(usable=False, told="apex is not installed")
+    parts = ("normalization", "optimizers", "multi_tensor_apply")
+    missing = [part for part in parts if not (folder / part).is_dir()]
+    if not missing:
+        return Package(usable=True, told=f"NVIDIA's apex in {folder}")
+    return Package(
+        usable=False,
+        told=f"the package apex in {folder} is not NVIDIA's: it has no apex.{missing[0]}",
+        remedy="Megatron would take it for that: remove it (pip uninstall apex), nothing here "
+        "needs it.",
+    )
+
+
+def _folder(name: str) -> Path | None:
+    """Where a package lies, or would lie if it were one; None if nothing has the name."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    places = [*(spec.submodule_search_locations or ()), spec.origin or name]
+    return Path(places[0])

@@ -1,0 +1,1 @@
+"""FP8 layers of Megatron, and the codes of their weights."""
