@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 5
+#define REFT_KERNELS_ABI 6
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -197,6 +197,42 @@ typedef struct {
 } reft_transpose_args;
 
 REFT_API int reft_transpose(const reft_transpose_args* args, int device, void* stream);
+
+/* What a shard of a vocabulary adds to softmax, log-prob and entropy of each row: its largest
+ * logit, and relative to that sum e^l and sum l e^l; and the logit of the target, 0 where the shard
+ * does not have it. A row that holds -inf alone has sums of 0. Sums are fp32, in an order that
+ * depends on the columns alone. */
+typedef struct {
+  const float* logits; /* [rows, columns], the last axis contiguous */
+  int64_t row_stride;
+  const int64_t* targets; /* [rows], counted from the start of the whole vocabulary */
+  float* tops;            /* [rows] */
+  float* sums;            /* [rows], sum e^(l - top) */
+  float* shifted;         /* [rows], sum (l - top) e^(l - top) */
+  float* picked;          /* [rows] */
+  int32_t rows;
+  int32_t columns;
+  int32_t start; /* the first token of the shard */
+} reft_softmax_args;
+
+REFT_API int reft_softmax(const reft_softmax_args* args, int device, void* stream);
+
+/* gradient * (1 at the target - e^(l - log_sum)), by the logits. */
+typedef struct {
+  void* out;           /* [rows, columns] contiguous, of `dtype` */
+  const float* logits; /* as above */
+  int64_t row_stride;
+  const int64_t* targets; /* as above */
+  const float* log_sums;  /* [rows], over the whole vocabulary */
+  const float* gradients; /* [rows], of the log-probs */
+  int32_t rows;
+  int32_t columns;
+  int32_t start;
+  int32_t dtype;
+} reft_softmax_gradient_args;
+
+REFT_API int reft_softmax_gradient(const reft_softmax_gradient_args* args, int device,
+                                   void* stream);
 
 #ifdef __cplusplus
 }

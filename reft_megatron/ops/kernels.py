@@ -1,7 +1,7 @@
 """The libraries of kernels: found, checked and called.
 
 Owns loading (`_kernels_cuda.so` for GPUs, `_kernels_host.so`, its twin for CPUs), the C structs of
-csrc/kernels/reft_kernels.h for generation (`ops.fp8_kernels` has those of FP8), how an operator is
+csrc/kernels/reft_kernels.h for generation (others stand with their operators), how an operator is
 registered with torch, and the report of which backend serves each here and why. Knows tensors only
 as pointers and strides; what an operator means stands in its own module. Nothing is compiled here,
 and no library of CUDA is needed to import this.
@@ -37,7 +37,7 @@ __all__ = [
     "summary",
 ]
 
-ABI = 5
+ABI = 6
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
@@ -47,8 +47,10 @@ DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float8_e4m3fn: 2}
 _FUNCTIONS = (
     *("reft_decode_attention", "reft_append", "reft_draw"),
     *("reft_quantise_rows", "reft_quantise_columns", "reft_transpose"),
+    *("reft_softmax", "reft_softmax_gradient"),
 )
-_OF_FP8 = (
+_OF_TRAINING = (
+    *("softmax", "softmax_gradient"),
     *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
     *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
 )
@@ -310,7 +312,7 @@ def served() -> list[Served]:
         _served("append", library, otherwise="torch"),
         _served("decode_attention", library if gpu else "no GPU", otherwise=masked),
         _served("draw", library, otherwise="torch"),
-        *(_served(name, library if gpu else "no GPU", otherwise="torch") for name in _OF_FP8),
+        *(_served(name, library if gpu else "no GPU", otherwise="torch") for name in _OF_TRAINING),
     ]
 
 

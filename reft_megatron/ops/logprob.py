@@ -1,8 +1,9 @@
 """Log-prob and entropy of tokens from hidden states, vocabulary-parallel.
 
-Owns the projection onto the vocabulary fused with log-softmax, in chunks of tokens: no [N, V] fp32
-tensor is ever held, forward or backward (the backward recomputes each chunk's logits from the saved
-log-sum-exp). `reference_logprob` is the plain version that every fast path is tested against.
+Owns the projection onto the vocabulary with log-softmax behind it (`ops.softmax`), in chunks of
+tokens, and the merging of the ranks' shares: no [N, V] fp32 tensor is ever held, forward or
+backward (the backward recomputes each chunk's logits, and needs the saved log-sum-exp alone).
+`reference_logprob` is the plain version that every fast path is tested against.
 
 Legend: N tokens, H hidden, V vocabulary rows on this rank, K real vocabulary over all ranks.
 """
@@ -15,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from reft_megatron.ops.softmax import softmax, softmax_gradient
 
 __all__ = ["VocabShard", "linear_logprob", "project", "reference_logprob"]
 
@@ -116,35 +119,25 @@ class _LinearLogprob(torch.autograd.Function):
                 grad=grads[0][rows],
                 shard=ctx.shard,
             )
-            grad_logits = grad_logits.to(hidden.dtype)
             grad_hidden[rows] = grad_logits @ weight
             grad_weight += (grad_logits.t() @ hidden[rows]).float()
         return grad_hidden, grad_weight.to(weight.dtype), None, None, None
 
 
-def _local_targets(targets: Tensor, rows: int, shard: VocabShard) -> tuple[Tensor, Tensor]:
-    """(row of each target clamped into this shard, True where the target lives here)."""
-    local = targets - shard.start
-    here = (local >= 0) & (local < rows)
-    return local.clamp(0, rows - 1), here
-
-
 def _chunk_forward(
     hidden: Tensor, weight: Tensor, targets: Tensor, *, shard: VocabShard
 ) -> tuple[Tensor, Tensor, Tensor]:
-    logits = project(hidden, weight, shard)
-    top = shard.max(logits.max(dim=-1).values)
-    local, here = _local_targets(targets, weight.shape[0], shard)
-    picked = logits.gather(1, local[:, None])[:, 0]
-    weights = (logits - top[:, None]).exp()
-    # exp(-inf) * -inf is nan: padded rows must not enter the entropy's sum.
-    finite = torch.where(weights > 0, logits, 0.0)
-    sums = torch.stack(
-        [weights.sum(dim=-1), torch.where(here, picked, 0.0), (weights * finite).sum(dim=-1)]
+    """(log-prob, entropy, log-sum-exp) of a chunk: one maximum and one sum over the ranks."""
+    ours = softmax(project(hidden, weight, shard), targets, start=shard.start)
+    top = shard.max(ours.top.clone())
+    # A shard of padding has no largest logit, and sums of 0.
+    by = torch.where(ours.sum > 0, ours.top - top, 0.0)
+    factor = by.exp()
+    total, target_logit, shifted = shard.sum(
+        torch.stack([factor * ours.sum, ours.picked, factor * (ours.shifted + by * ours.sum)])
     )
-    total, target_logit, weighted = shard.sum(sums)
-    log_sum = top + total.log()
-    return target_logit - log_sum, log_sum - weighted / total, log_sum
+    log_total = total.log()
+    return target_logit - (top + log_total), log_total - shifted / total, top + log_total
 
 
 def _chunk_backward(
@@ -156,9 +149,12 @@ def _chunk_backward(
     grad: Tensor,
     shard: VocabShard,
 ) -> Tensor:
-    """d loss / d logits = grad * (onehot - softmax), fp32 [n, V]."""
-    logits = project(hidden, weight, shard)
-    out = (logits - log_sum[:, None]).exp_().mul_(-grad[:, None])
-    local, here = _local_targets(targets, weight.shape[0], shard)
-    out.scatter_add_(1, local[:, None], torch.where(here, grad, 0.0)[:, None])
-    return out
+    """d loss / d logits = grad * (onehot - softmax), [n, V] in the dtype of what is multiplied."""
+    return softmax_gradient(
+        project(hidden, weight, shard),
+        targets,
+        log_sum=log_sum,
+        gradient=grad,
+        start=shard.start,
+        dtype=hidden.dtype,
+    )

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from reft_megatron.errors import ConfigError
-from reft_megatron.ops import fp8_kernels, kernels
+from reft_megatron.ops import fp8_kernels, kernels, softmax
 from tests.ops.decode_scene import scene
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,8 @@ STRUCTS = {
     "reft_quantise_rows_args": fp8_kernels._Rows,
     "reft_quantise_columns_args": fp8_kernels._Columns,
     "reft_transpose_args": fp8_kernels._Transpose,
+    "reft_softmax_args": softmax._Softmax,
+    "reft_softmax_gradient_args": softmax._SoftmaxGradient,
 }
 
 
@@ -164,6 +166,7 @@ int reft_probe(int device) { return device == 2 ? 0 : 100; }
 #define NOTHING(name) int reft_##name(const reft_##name##_args* a, int b, void* c) { return 0; }
 NOTHING(decode_attention) NOTHING(append) NOTHING(draw)
 NOTHING(quantise_rows) NOTHING(quantise_columns) NOTHING(transpose)
+NOTHING(softmax) NOTHING(softmax_gradient)
 """
 """A library that runs on GPU 2 alone."""
 
@@ -198,7 +201,8 @@ def test_a_probe_is_about_a_device_and_leaves_the_current_one(
     }
 
 
-FP8 = [
+TRAINING = [
+    *("softmax", "softmax_gradient"),
     *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
     *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
 ]
@@ -209,11 +213,11 @@ def test_who_serves_on_a_cpu():
         ("append", "_kernels_host.so", "it has code for host"),
         ("decode_attention", "torch: scaled_dot_product_attention under a mask", "no GPU"),
         ("draw", "_kernels_host.so", "it has code for host"),
-        *((name, "torch", "no GPU") for name in FP8),
+        *((name, "torch", "no GPU") for name in TRAINING),
     ]
     assert kernels.summary() == (
         "append, draw by _kernels_host.so (it has code for host); decode_attention, "
-        f"{', '.join(FP8)} by torch (no GPU)"
+        f"{', '.join(TRAINING)} by torch (no GPU)"
     )
 
 

@@ -126,6 +126,22 @@ inline int check(const reft_transpose_args& args) {
   return lies ? REFT_OK : REFT_MISALIGNED;
 }
 
+inline int check(const reft_softmax_args& args) {
+  if (args.rows < 0 || args.columns < 0 || args.start < 0) return REFT_BAD_SHAPE;
+  if (!args.rows) return REFT_OK;
+  const bool there = (args.logits || !args.columns) && args.targets && args.tops && args.sums &&
+                     args.shifted && args.picked;
+  return there ? REFT_OK : REFT_NULL;
+}
+
+inline int check(const reft_softmax_gradient_args& args) {
+  if (!is_float(args.dtype)) return REFT_BAD_DTYPE;
+  if (args.rows < 0 || args.columns < 0 || args.start < 0) return REFT_BAD_SHAPE;
+  if (!args.rows || !args.columns) return REFT_OK;
+  const bool there = args.out && args.logits && args.targets && args.log_sums && args.gradients;
+  return there ? REFT_OK : REFT_NULL;
+}
+
 inline const char* own_message(int status) {
   switch (status) {
     case REFT_OK: return "no error";
