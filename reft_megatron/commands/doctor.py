@@ -16,6 +16,7 @@ from rich.table import Table
 
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops import kernels
+from reft_megatron.packages import Package, apex, transformer_engine
 
 __all__ = ["parser", "run"]
 
@@ -47,7 +48,13 @@ def _machine() -> Table:
         table.add_row("GPU", "none that torch can use")
     for path in (kernels.CUDA, kernels.HOST):
         table.add_row(path.name, _library(path))
+    table.add_row("Transformer Engine", _told(transformer_engine()))
+    table.add_row("apex", _told(apex()))
     return table
+
+
+def _told(package: Package) -> str:
+    return ". ".join(filter(None, (package.told, package.remedy)))
 
 
 def _library(path: Path) -> str:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from reft_megatron.cli import main
+from reft_megatron.commands import doctor
 from reft_megatron.ops import kernels
+from reft_megatron.packages import Package
 
 
 def words(capsys: pytest.CaptureFixture[str]) -> str:
@@ -41,6 +43,17 @@ def test_a_cpu_without_the_twin_is_an_error(
     told = capsys.readouterr()
     assert "k.so is not built: `pip install -e .` builds" in told.out, "the machine is told first"
     assert told.err.startswith("reft-megatron: ConfigError: k.so is not built: ")
+
+
+def test_it_tells_of_packages_that_megatron_takes_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Package(usable=False, told="half of it", remedy="Install all of it.")
+    monkeypatch.setattr(doctor, "transformer_engine", lambda: broken)
+    monkeypatch.setattr(doctor, "apex", lambda: Package(usable=False, told="not installed"))
+    told = words(capsys)
+    assert "Transformer Engine half of it. Install all of it." in told
+    assert "apex not installed" in told
 
 
 def test_it_has_no_options(capsys: pytest.CaptureFixture[str]) -> None:

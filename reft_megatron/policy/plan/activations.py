@@ -105,7 +105,10 @@ def cache_bytes(case: Case) -> int:
     """Keys and values of one layer, for all that is generated and read at once."""
     _, key, _ = case.widths
     rows = case.parallel.pipeline * (case.lane_rows + case.prefill_rows)
-    return rows * (case.prompt + case.response) * 2 * key * case.itemsize
+    size = key * case.itemsize
+    if case.config.model.samples_in_fp8 and case.config.fp8.cache:
+        size = key + 4 * key // case.architecture.attention.size  # codes, a scale for each head
+    return rows * (case.prompt + case.response) * 2 * size
 
 
 def prefill_bytes(case: Case) -> int:

@@ -27,7 +27,7 @@ from reft_megatron.policy.plan.activations import (
     prefill_bytes,
 )
 from reft_megatron.policy.plan.case import Case
-from reft_megatron.policy.plan.weights import Buffer, buffers, stage_chunks
+from reft_megatron.policy.plan.weights import Buffer, buffers, code_bytes, stage_chunks
 
 __all__ = ["Memory", "predict_memory", "stage_memory"]
 
@@ -52,10 +52,14 @@ class Memory:
     """Update: for a moment, what the backward pass of one layer has at hand."""
     logits: int = 0
     """Update: for a moment, fp32 logits of a chunk of tokens and the vocabulary's gradient."""
+    codes: int = 0
+    """Update in FP8: codes of the weights, and of their transposes."""
     cache: int = 0
     """Generation: keys and values of all that is generated and read at once."""
     prefill: int = 0
     """Generation: one layer's hidden states of a step, or logits to draw from."""
+    sampler: int = 0
+    """Generation in FP8: codes of the weights."""
 
     @property
     def held(self) -> int:
@@ -65,12 +69,12 @@ class Memory:
     @property
     def update(self) -> int:
         """What an update adds."""
-        return self.activations + max(self.layer, self.logits)
+        return self.activations + max(self.layer, self.logits) + self.codes
 
     @property
     def generation(self) -> int:
         """What generation adds."""
-        return self.cache + self.prefill
+        return self.cache + self.prefill + self.sampler
 
     @property
     def total(self) -> int:
@@ -93,9 +97,15 @@ def stage_memory(case: Case, stage: int) -> Memory:
     chunks = stage_chunks(case, stage)
     bare = [b for chunk in chunks for b in buffers(case, chunk, padded=False)]
     layers = sum(case.chunk_layers(stage))
-    generation = {"cache": layers * cache_bytes(case), "prefill": prefill_bytes(case)}
+    codes = code_bytes(case, stage, transposed=False)
+    generation = {
+        "cache": layers * cache_bytes(case),
+        "prefill": prefill_bytes(case),
+        "sampler": codes if case.rows else 0,
+    }
     if not case.job.trains:
         return Memory(weights=_weights(bare), **generation)
+    always = case.config.model.precision == "fp8"
     sharded = case.parallel.distributed_optimizer
     held = [b for chunk in chunks for b in buffers(case, chunk, padded=sharded)]
     last = stage == case.parallel.pipeline - 1
@@ -104,10 +114,11 @@ def stage_memory(case: Case, stage: int) -> Memory:
         weights=_weights(held),
         gradients=4 * sum(b.size for b in held),
         optimizer=sum(_state(b, ranks=case.data if sharded else 1) for b in held),
-        **{place: _weights(bare) if case.reference else 0},
+        **{place: _weights(bare) + always * codes if case.reference else 0},
         activations=_kept(case, stage),
         layer=backward_bytes(case),
         logits=logits_bytes(case) if last else 0,
+        codes=always * (codes + code_bytes(case, stage, transposed=True)),
         **generation,
     )
 

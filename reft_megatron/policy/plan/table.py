@@ -44,17 +44,22 @@ _NAMES = {
     "activations": "activ.",
     "layer": "layer",
     "logits": "logits",
+    "codes": "FP8",
     "cache": "cache",
     "prefill": "prefill",
+    "sampler": "FP8",
 }
 """Items as columns are headed."""
 
 _PHASES = {
-    "update": ("activations", "layer", "logits"),
-    "generation": ("cache", "prefill"),
+    "update": ("activations", "layer", "logits", "codes"),
+    "generation": ("cache", "prefill", "sampler"),
     "visit": ("visit",),
 }
 """What each of them adds, of which there is only one at a time."""
+
+_RARE = ("visit", "codes", "sampler")
+"""Items that most plans do not have."""
 
 _TOLD = {
     "weights": "the weights",
@@ -65,8 +70,10 @@ _TOLD = {
     "activations": "the activations",
     "layer": "the layer at hand",
     "logits": "the logits",
+    "codes": "the FP8 codes of the weights",
     "cache": "the key-value cache",
     "prefill": "the prefill",
+    "sampler": "the FP8 codes of the weights",
 }
 
 
@@ -76,8 +83,8 @@ def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> T
     Below, the layers of stages that do not have equally many.
     """
     phases = ("generate", "score", "update", "step") if times else ()
-    # A visitor is rare, and a line has no room to spare.
-    names = [n for n in _NAMES if n != "visit" or any(plan.memory.visit for plan in plans)]
+    # Some are rare, and a line has no room to spare.
+    names = [n for n in _NAMES if n not in _RARE or any(getattr(p.memory, n) for p in plans)]
     table = Table(
         box=box.SIMPLE, pad_edge=False, padding=0, caption=_uneven(plans), caption_justify="left"
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from reft_megatron.config import ParallelConfig
 from reft_megatron.policy.model import CLASSES
 from reft_megatron.policy.plan.case import Case
 
-__all__ = ["Buffer", "Parameter", "buffers", "count_parameters", "stage_chunks"]
+__all__ = ["Buffer", "Parameter", "buffers", "code_bytes", "count_parameters", "stage_chunks"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,32 @@ def buffers(case: Case, chunk: Sequence[Parameter], *, padded: bool) -> list[Buf
     return found
 
 
+def code_bytes(case: Case, stage: int, *, transposed: bool) -> int:
+    """FP8 codes and scales of the weights of a stage's layers, or of their transposes.
+
+    0 where nothing is FP8.
+    """
+    if not case.config.model.samples_in_fp8:
+        return 0
+    kept, layers = case.config.fp8, case.architecture.layers
+    fp8 = range(kept.first_layers_bf16, layers - kept.last_layers_bf16)
+    ends = list(accumulate(case.split))
+    mine = range(stage, len(ends), case.parallel.pipeline)
+    held = [layer for c in mine for layer in range(ends[c] - case.split[c], ends[c])]
+    size = sum(
+        inputs * outputs + 4 * (inputs if transposed else outputs)
+        for inputs, outputs in _products(case)
+    )
+    return size * sum(layer in fp8 for layer in held)
+
+
+def _products(case: Case) -> list[tuple[int, int]]:
+    """(input, output channels) of the products of a layer, on one tensor rank."""
+    hidden, (query, key, inner) = case.architecture.hidden, case.widths
+    fc1 = inner * (2 if case.architecture.gated else 1)
+    return [(hidden, query + 2 * key), (query, hidden), (hidden, fc1), (inner, hidden)]
+
+
 def _chunk(case: Case, layers: int, *, first: bool, last: bool) -> Iterator[Parameter]:
     """In the order of the module."""
     shape = case.architecture
@@ -101,21 +128,17 @@ def _chunk(case: Case, layers: int, *, first: bool, last: bool) -> Iterator[Para
 
 
 def _layer(case: Case) -> Iterator[Parameter]:
-    shape, tensor = case.architecture, case.parallel.tensor
-    hidden, attention = shape.hidden, shape.attention
-    query = attention.heads * attention.size // tensor
-    inner = shape.ffn // tensor
-    qkv = query + 2 * attention.groups * attention.size // tensor
-    fc1 = inner * (2 if shape.gated else 1)
+    shape, attention = case.architecture, case.architecture.attention
+    qkv, proj, fc1, fc2 = _products(case)
     yield from _norm(case)
-    yield from _linear(hidden, qkv, bias=attention.qkv_bias)
+    yield from _linear(*qkv, bias=attention.qkv_bias)
     if attention.qk_norm:
         yield Parameter(size=attention.size)
         yield Parameter(size=attention.size)
-    yield from _linear(query, hidden, bias=shape.bias)
+    yield from _linear(*proj, bias=shape.bias)
     yield from _norm(case)
-    yield from _linear(hidden, fc1, bias=shape.bias)
-    yield from _linear(inner, hidden, bias=shape.bias)
+    yield from _linear(*fc1, bias=shape.bias)
+    yield from _linear(*fc2, bias=shape.bias)
 
 
 def _linear(inputs: int, outputs: int, *, bias: bool) -> Iterator[Parameter]:

@@ -11,6 +11,7 @@ import torch
 from reft_megatron.mesh import Mesh
 from reft_megatron.ops.sampling import Sampling
 from reft_megatron.policy import join
+from reft_megatron.policy.cache import Cache
 from reft_megatron.policy.generate import Generator, Limits
 from reft_megatron.policy.model import PolicyModel, build_chunks
 from reft_megatron.policy.plan.activations import (
@@ -29,6 +30,8 @@ from reft_megatron.types import Prompt
 from tests.policy.plan.peak import peak_of
 from tests.policy.plan.shapes import SHAPES, case_of
 from tests.policy.scene import LAYOUTS, ONE, PAD, VOCAB, Layout
+
+E4M3, CPU = torch.float8_e4m3fn, torch.device("cpu")
 
 RECOMPUTE = ("none", "selective", "full")
 LENGTHS = (200, 120, 180, 100)
@@ -225,3 +228,18 @@ def test_the_peak_of_generation(alone, shape: str, vocab: int, asked: int):
 
     cache = case.architecture.layers * cache_bytes(case)
     assert cache + prefill_bytes(case) == pytest.approx(peak_of(generate), rel=0.15)
+
+
+def test_an_fp8_cache_is_codes_and_scales():
+    bf16, fp8, kept = (
+        case_of(ONE, *overrides)
+        for overrides in (
+            ("model.precision=bf16",),
+            ("model.precision=fp8_rollout",),
+            ("model.precision=fp8_rollout", "fp8.cache=false"),
+        )
+    )
+    cache = Cache([1], rows=2, positions=5, heads=4, size=24, dtype=E4M3, device=CPU)
+    token = sum(x[0, :, 0].nbytes for x in (*cache.layer(1), *cache.scales(1)))
+    assert cache_bytes(fp8) * 2 * 96 * 2 == cache_bytes(bf16) * token
+    assert cache_bytes(kept) == cache_bytes(bf16)

@@ -11,7 +11,7 @@ import torch
 
 from reft_megatron.policy import Policy
 from reft_megatron.policy.plan.memory import predict_memory, stage_memory
-from reft_megatron.policy.plan.weights import buffers, stage_chunks
+from reft_megatron.policy.plan.weights import buffers, code_bytes, stage_chunks
 from tests.policy.plan.shapes import case_of
 from tests.policy.scene import LAYOUTS, ONE, Layout, open_policy
 
@@ -142,3 +142,17 @@ def test_a_reference_on_the_host_is_there_only_to_score():
     assert away.visit == at_home.reference > 0
     assert away.held == at_home.held - at_home.reference
     assert away.total == away.held + max(away.update, away.generation, away.visit)
+
+
+def test_codes_of_weights_are_there_while_they_are_used():
+    bf16, rollout, fp8 = (
+        stage_memory(case_of(ONE, f"model.precision={name}"), 0)
+        for name in ("bf16", "fp8_rollout", "fp8")
+    )
+    case = case_of(ONE, "model.precision=fp8")
+    rows, columns = (code_bytes(case, 0, transposed=transposed) for transposed in (False, True))
+    assert [m.sampler for m in (bf16, rollout, fp8)] == [0, rows, rows]
+    assert [m.codes for m in (bf16, rollout, fp8)] == [0, 0, rows + columns]
+    assert [m.reference - bf16.reference for m in (rollout, fp8)] == [0, rows]
+    assert rollout.generation == rollout.cache + rollout.prefill + rows
+    assert fp8.update - bf16.update == rows + columns

@@ -6,18 +6,29 @@ from dataclasses import replace
 
 import pytest
 
-from reft_megatron.policy import join
+from reft_megatron.ops.sampling import Sampling
+from reft_megatron.policy import Policy, join
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.model import build_chunks
 from reft_megatron.policy.plan.weights import (
     Buffer,
     Parameter,
     buffers,
+    code_bytes,
     count_parameters,
     stage_chunks,
 )
 from tests.policy.plan.shapes import SHAPES, case_of
-from tests.policy.scene import LAYOUTS, ONE, VOCAB, Layout
+from tests.policy.scene import (
+    LAYOUTS,
+    ONE,
+    PPO,
+    TOKENIZER,
+    VOCAB,
+    Layout,
+    make_batches,
+    make_prompts,
+)
 
 SETTINGS = {
     "fp32": ("model.precision=fp32",),
@@ -83,3 +94,41 @@ def test_buffers_are_padded_as_the_distributed_optimizer_does():
         Buffer(size=128 + 256, itemsize=2),
         Buffer(size=128, itemsize=4),
     ]
+
+
+@pytest.mark.parametrize("shape", ["opt", "bare-opt", "llama", "qwen3"])
+@pytest.mark.parametrize("precision", ["fp8", "fp8_rollout"])
+def test_codes_of_weights_have_the_bytes_that_were_counted(
+    alone, fields, monkeypatch: pytest.MonkeyPatch, *, shape: str, precision: str
+):
+    """Every kind of layer samples and learns in FP8, too."""
+    overrides = (f"model.precision={precision}", "fp8.last_layers_bf16=1")
+    case = case_of(ONE, *overrides, "generate.max_new_tokens=3", shape=shape)
+    policy = Policy(case.config, alone, TOKENIZER, total_steps=8, architecture=case.architecture)
+    weights = policy.chunks[0].config.fp8_weights
+
+    def held() -> int:
+        return sum(t.nbytes for each in weights._held.values() for t in each.codes)
+
+    rows, columns = (code_bytes(case, 0, transposed=transposed) for transposed in (False, True))
+    seen = []
+    policy.generate(
+        make_prompts(2),
+        sampling=Sampling(seed=1),
+        stop=lambda *_: bool(seen.append(held())),
+    )
+    assert seen[-1] == rows
+    monkeypatch.setattr(policy, "weights_changed", lambda: None)
+    policy.update(make_batches(policy, fields), loss=PPO)
+    assert held() == (rows + columns if precision == "fp8" else 0)
+
+
+def test_codes_are_counted_where_their_layers_are():
+    """Four layers on two stages, the first one in bf16."""
+    case = case_of(LAYOUTS["pp2"], "model.precision=fp8", "fp8.first_layers_bf16=1")
+    whole = code_bytes(case_of(ONE, "model.precision=fp8"), 0, transposed=False)
+    assert [code_bytes(case, stage, transposed=False) for stage in (0, 1)] == [
+        whole * (case.split[0] - 1) // 4,
+        whole * case.split[1] // 4,
+    ]
+    assert code_bytes(case_of(ONE, "model.precision=bf16"), 0, transposed=True) == 0
