@@ -44,7 +44,7 @@ def sample(policy: Policy) -> Said:
 
 def scored(policy: Policy) -> np.ndarray[Any, Any]:
     scores = scores_by_problem(policy)
-    return np.concatenate([scores[key]["logprobs"] for key in sorted(scores)])
+    return np.concatenate([np.empty(0), *(scores[key]["logprobs"] for key in sorted(scores))])
 
 
 def learn(policy: Policy, fields: Any, steps: int = 1) -> list[float]:
@@ -174,3 +174,19 @@ def test_two_tensor_ranks_say_and_learn_the_same_within_the_noise(ranks, alone, 
     noise = np.abs(scored(open_policy(ONE)) - scored(open_policy(ONE, FP8))).mean()
     print(f"\nmean |log-prob of two ranks - of one|: {far:.3f}; fp8 - fp32: {noise:.3f}")
     assert far < 1.5 * noise
+
+
+@pytest.mark.megatron
+def test_two_stages_say_and_learn_the_same(ranks, alone, fields):
+    """What a layer computes does not depend on the stage that has it."""
+    before, loss, _, scores = play(ONE, fields)
+    seen = ranks(2, play, LAYOUTS["pp2"], fields)
+    assert seen[0][:3] == seen[1][:3]
+    # Sequences take their steps in other company.
+    for (tokens, logprobs), (others, theirs) in zip(before, seen[0][0], strict=True):
+        assert tokens == others
+        assert logprobs == pytest.approx(theirs, abs=0.1)
+    apart = np.abs(seen[1][3] - scores).max()
+    print(f"\ntwo stages: loss {seen[1][1] - loss:.1e}, log-probs after the step {apart:.1e}")
+    assert seen[1][1] == pytest.approx(loss, rel=1e-6)
+    assert apart < 0.01
