@@ -32,7 +32,7 @@ __all__ = [
     "trial_table",
 ]
 
-WIDTH = 120
+WIDTH = 128
 """Columns of a printed table."""
 
 _NAMES = {
@@ -85,6 +85,8 @@ def plan_table(plans: Sequence[Plan], *, usable: float, times: bool = True) -> T
     phases = ("generate", "score", "update", "step") if times else ()
     # Some are rare, and a line has no room to spare.
     names = [n for n in _NAMES if n not in _RARE or any(getattr(p.memory, n) for p in plans)]
+    if "codes" in names:
+        names.remove("sampler")  # of what the updates' codes have anyway
     table = Table(
         box=box.SIMPLE, pad_edge=False, padding=0, caption=_uneven(plans), caption_justify="left"
     )

@@ -22,7 +22,7 @@ from reft_megatron.policy.plan.table import (
     trial_table,
 )
 from tests.policy.plan.shapes import case_of
-from tests.policy.scene import Layout
+from tests.policy.scene import ONE, Layout
 
 H100 = GPUS["h100"]
 FOUR = case_of(Layout(world=4))
@@ -99,6 +99,15 @@ def test_a_visitor_has_a_column_where_there_is_one():
     assert max(map(len, lines)) <= WIDTH
     assert [line.split()[9] for line in lines[2:]] == ["0", gigabytes(waits.memory.visit)]
     assert "the largest item is the reference model's visit with" in complaint(waits, 1e9)
+
+
+@pytest.mark.parametrize("precision", ["fp8_rollout", "fp8"])
+def test_codes_of_weights_have_one_column(precision: str):
+    found = search(case_of(ONE, f"model.precision={precision}"), H100, memory=80e9)
+    lines = text(plan_table(found.fitting, usable=found.usable)).splitlines()
+    assert lines[0].split().count("FP8") == 1
+    assert max(map(len, lines)) <= WIDTH
+    assert "\u2026" not in "".join(lines), "nothing is cut"
 
 
 def test_what_does_not_fit_is_said_in_one_sentence():
