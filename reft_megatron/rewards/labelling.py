@@ -39,8 +39,8 @@ def labelled(
     """Cases from `problems` with gold chains of thought, in a fixed order; the same every time.
 
     `kind` is that of the gold answers. Programs whose label has to be found are run in isolated
-    workers, ten seconds each at most. Raises ConfigError where a label would not say what the task
-    pays for: for a reward, a prompt or answers of the user's own.
+    workers, ten seconds each; those that take longer are left out. Raises ConfigError where a label
+    would not say what the task pays for: for a reward, a prompt or answers of the user's own.
     """
     own = {"task.reward": task.reward, "task.prompt": task.prompt, "task.answers": kind == "text"}
     if given := [name for name, value in own.items() if value]:
@@ -70,7 +70,7 @@ def _computed(
     with WorkerPool(wall_s=10.0, memory_bytes=memory_bytes) as pool:
         replies = pool.run([run for *_, run in drafts], want_text=kind == "letter")
     for (problem, name, program, _), reply in zip(drafts, replies, strict=True):
-        if reply.status in (Status.WORKER_LOST, Status.CANCELLED):
+        if reply.status in (Status.TIME_LIMIT, Status.WORKER_LOST, Status.CANCELLED):
             continue  # nobody knows its label
         answer = reply.text if kind == "letter" else reply.value
         right = reply.status is Status.OK and _equal(answer, problem.answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from fractions import Fraction
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from reft_megatron.config import RewardConfig, TaskConfig
 from reft_megatron.errors import ConfigError
 from reft_megatron.ops.extractor import TRIGGER
+from reft_megatron.ops.workers import WorkerPool
 from reft_megatron.rewards import Judge, labelling
 from reft_megatron.rewards.audit import audit
 from reft_megatron.tasks.arithmetic import problems
@@ -86,6 +88,15 @@ def test_a_gold_chain_that_is_no_program_is_labelled_wrong() -> None:
     cases = labelled([problem], form="program", kind="number")
     made = {case.kind: case.right for case in cases if not case.kind.startswith(("ret", "hack"))}
     assert made == {"gold": False, "rewritten: chatter behind": False}
+
+
+def test_a_program_that_does_not_end_has_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = functools.partial(WorkerPool, wall_s=0.3)
+    monkeypatch.setattr(labelling, "WorkerPool", lambda wall_s, **more: pool(**more))
+    endless = "def solution():\n    while True:\n        pass"
+    problem = Problem(id="a_1", question="?", answer="5", cot=endless)
+    kinds = {case.kind.split(":")[0] for case in labelled([problem], form="program", kind="number")}
+    assert kinds == {"returned", "hack"}
 
 
 @pytest.mark.parametrize(
