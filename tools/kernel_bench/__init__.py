@@ -1,0 +1,1 @@
+"""What `tools/bench_kernels.py` measures, and how."""
