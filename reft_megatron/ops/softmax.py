@@ -1,4 +1,4 @@
-"""Softmax over a shard of the vocabulary: its sums, and the gradient by the logits.
+"""Softmax over a shard of the vocabulary: its sums, and the gradient of logits.
 
 Owns the operators `reft::softmax` and `reft::softmax_gradient`, registered with torch, their C
 structs, and the choice of who serves them: on a GPU kernels that pass over the logits once, or

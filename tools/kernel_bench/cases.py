@@ -1,4 +1,4 @@
-"""The operators that are measured: their inputs, their rivals, and what must come out.
+"""The operators that are measured: inputs, rivals, and what must come out.
 
 A case is an operator at the shapes of one layer of Galactica-6.7B. Owns the shapes, the bytes that
 an operator cannot do without, and the comparison with the reference, before which nothing is timed.
@@ -67,36 +67,40 @@ def cases(shapes: Shapes, device: torch.device) -> Iterator[Case]:
     """All of them; on a CPU it is the twin of the kernels that is called."""
     tokens, hidden, inner = shapes.tokens, shapes.hidden, shapes.inner
     narrow, wide = tokens * hidden, tokens * inner
-    draw = partial(_matrix, device)
-    yield _fp8("quantise_rows", 3 * narrow, lambda s: (draw(s, tokens, hidden),), device)
+    draw = partial(_matrix, device=device)
+    yield _fp8("quantise_rows", 3 * narrow, lambda s: (draw(s, tokens, hidden),), device=device)
     yield _fp8(
         "quantise_columns",
         3 * inner * hidden,
         lambda s: (draw(s, inner, hidden),),
-        device,
+        device=device,
         fold=None,
     )
     yield _fp8(
-        "quantise_gradient", 6 * narrow, lambda s: (draw(s, tokens, hidden),), device, fold=None
+        "quantise_gradient",
+        6 * narrow,
+        lambda s: (draw(s, tokens, hidden),),
+        device=device,
+        fold=None,
     )
     yield _fp8(
         "layer_norm_quantise",
         3 * narrow,
         lambda s: (draw(s, tokens, hidden), draw(s + 1, 1, hidden)[0], draw(s + 2, 1, hidden)[0]),
-        device,
+        device=device,
         eps=1e-5,
     )
     yield _fp8(
         "bias_gelu_quantise",
         3 * wide,
         lambda s: (draw(s, tokens, inner), draw(s + 1, 1, inner)[0]),
-        device,
+        device=device,
     )
     yield _fp8(
         "dgelu_quantise",
         6 * wide,
         lambda s: (draw(s, tokens, inner), draw(s + 1, tokens, inner), draw(s + 2, 1, inner)[0]),
-        device,
+        device=device,
         fold=None,
     )
     yield _transposing(wide, lambda s: (_codes(draw(s, tokens, inner)),), device)
@@ -122,7 +126,7 @@ def _fp8(
     name: str,
     nbytes: int,
     inputs: Callable[[int], tuple[Tensor, ...]],
-    /,
+    *,
     device: torch.device,
     **how: Any,
 ) -> Case:
@@ -204,7 +208,7 @@ def _over_the_vocabulary(shapes: Shapes, device: torch.device) -> Iterator[Case]
     )
 
 
-def _matrix(device: torch.device, seed: int, rows: int, columns: int) -> Tensor:
+def _matrix(seed: int, rows: int, columns: int, *, device: torch.device) -> Tensor:
     made = torch.Generator(device).manual_seed(seed)
     x = torch.randn(rows, columns, generator=made, device=device)
     x[:, torch.randperm(columns, generator=made, device=device)[:_OUTLIERS]] *= _OUTLIER
