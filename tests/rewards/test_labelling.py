@@ -90,6 +90,18 @@ def test_a_gold_chain_that_is_no_program_is_labelled_wrong() -> None:
     assert made == {"gold": False, "rewritten: chatter behind": False}
 
 
+def test_a_number_on_the_edge_of_the_tolerance_has_no_label() -> None:
+    """By fractions 1.21 is near 1.2 and 0.11 not near 0.1; by floats it is the other way round."""
+    edges = {"1.2": "1.21", "0.1": "0.11", "3": "2.99"}
+    made = [
+        Problem(
+            id=f"a_{gold}", question="?", answer=gold, cot=f"def solution():\n    return {edge}"
+        )
+        for gold, edge in edges.items()
+    ]
+    assert "gold" not in {case.kind for case in labelled(made, form="program", kind="number")}
+
+
 def test_a_program_that_does_not_end_has_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = functools.partial(WorkerPool, wall_s=0.3)
     monkeypatch.setattr(labelling, "WorkerPool", lambda wall_s, **more: pool(**more))
