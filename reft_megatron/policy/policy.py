@@ -154,7 +154,9 @@ class Policy:
         """
         assert self._optimizer is not None, "a frozen policy cannot be updated"
         assert self._total_steps is not None
-        settings = self._config.optimizer
+        settings, faults = self._config.optimizer, None
+        if self._fp8 is not None and self._fp8.active:
+            faults = self._fp8.faults(self.mesh.device).zero_()
         stats = update(
             self._wrapped,
             self._optimizer,
@@ -165,6 +167,7 @@ class Policy:
             config=settings,
             lr=learning_rate(settings, self.version, self._total_steps),
             dropout=dropout,
+            faults=faults,
         )
         self.version += 1
         self.weights_changed()

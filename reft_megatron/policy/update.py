@@ -71,10 +71,12 @@ def update(
     config: OptimizerConfig,
     lr: float,
     dropout: bool,
+    faults: Tensor | None = None,
 ) -> StepStats:
     """Accumulate the gradient of `loss` over `batches` of all data ranks and step once.
 
-    Of a model with the `head` value, `loss` gets SCORES, with rerank CLASS_SCORES.
+    Of a model with the `head` value, `loss` gets SCORES, with rerank CLASS_SCORES. `faults` int32
+    [1], where it is given, counts what was not finite on the way and would not show in the end.
     """
     head_of, names = _OUTPUTS[head]
 
@@ -90,7 +92,8 @@ def update(
     done = run_schedule(chunks, batches, mesh, head_of=head_of, loss_of=loss_of, dropout=dropout)
     bad = tuple(indices for indices, kept in done if not bool(torch.isfinite(kept["loss"])))
     sums = _global_sums([kept for _, kept in done], mesh)
-    if math.isfinite(sums["loss"]):
+    sound = faults is None or not bool(mesh.world.sum(faults))
+    if sound and math.isfinite(sums["loss"]):
         applied, norm = optimizers.step(optimizer, config, lr)
     else:
         applied, norm = False, math.nan

@@ -93,6 +93,8 @@ class How:
     """The codes of the weights."""
     spread: Spread
     """Over which ranks."""
+    faults: Tensor
+    """Where rows that are not finite are counted."""
     eps: float = 0.0
     """Of the LayerNorm before it."""
 
@@ -122,7 +124,8 @@ def linear(
 
     Where tokens are split over ranks, x has the rank's own and the result those of all.
     """
-    how = How(weights=weights, spread=spread, eps=norm.eps if norm else 0.0)
+    faults = weights.faults(x.device)
+    how = How(weights=weights, spread=spread, faults=faults, eps=norm.eps if norm else 0.0)
     learned = (norm.weight, norm.bias) if norm else (None, None)
     out: Tensor = _Linear.apply(x, weight, bias, *learned, how)
     return out
@@ -142,7 +145,7 @@ def feed_forward(
     `into` is W1 [F, K] and b1 [F], `out` W2 [N, F]; GELU is the one with the error function. Tokens
     as in `linear`.
     """
-    how = How(weights=weights, spread=spread, eps=norm.eps)
+    how = How(weights=weights, spread=spread, faults=weights.faults(x.device), eps=norm.eps)
     found: Tensor = _FeedForward.apply(x, *into, out, norm.weight, norm.bias, how)
     return found
 
@@ -179,7 +182,7 @@ class _Linear(torch.autograd.Function):
         how: How = ctx.how
         _check_version(ctx)
         whole = how.spread.gather(Codes(codes, scale))
-        g = quantise_gradient(_flat(dy), fold=whole.scale)
+        g = quantise_gradient(_flat(dy), fold=whole.scale, faults=how.faults)
         dx, dweight = _gradients(g, weight, whole.codes, how=how, dtype=dy.dtype)
         dx, *dnorm = _norm_gradient(dx, normed)
         dbias = g.bias.to(weight.dtype) if ctx.biased else None
@@ -203,7 +206,7 @@ class _FeedForward(torch.autograd.Function):
         """[S, B, N]."""
         rows, normed = _quantise(x, (norm_weight, norm_bias), how)
         inner = _multiply(how.spread.gather(rows), into, how, dtype=x.dtype)
-        hidden = bias_gelu_quantise(inner, bias)
+        hidden = bias_gelu_quantise(inner, bias, faults=how.faults)
         y = _multiply(hidden, out, how, dtype=x.dtype)
         ctx.save_for_backward(into, bias, out, *rows, inner, *hidden, *normed)
         ctx.how, ctx.version, ctx.shape = how, how.weights.version, x.shape
@@ -215,11 +218,11 @@ class _FeedForward(torch.autograd.Function):
         into, bias, out, codes, scale, inner, hidden, hidden_scale, *normed = ctx.saved_tensors
         how: How = ctx.how
         _check_version(ctx)
-        alone = How(weights=how.weights, spread=Spread())
-        g = quantise_gradient(_flat(dy), fold=hidden_scale)
+        alone = How(weights=how.weights, spread=Spread(), faults=how.faults)
+        g = quantise_gradient(_flat(dy), fold=hidden_scale, faults=how.faults)
         dhidden, dout = _gradients(g, out, hidden, how=alone, dtype=dy.dtype)
         whole = how.spread.gather(Codes(codes, scale))
-        g = dgelu_quantise(dhidden, inner, bias, fold=whole.scale)
+        g = dgelu_quantise(dhidden, inner, bias, fold=whole.scale, faults=how.faults)
         dx, dinto = _gradients(g, into, whole.codes, how=how, dtype=dy.dtype)
         dx, *dnorm = _norm_gradient(dx, normed)
         return dx.view(ctx.shape), dinto, g.bias.to(bias.dtype), dout, *dnorm, None
@@ -231,8 +234,8 @@ def _quantise(
     """Codes of the tokens, normed if there is a norm, and what its backward pass wants."""
     flat, (weight, bias) = _flat(x), norm
     if weight is None or bias is None:
-        return quantise_rows(flat), ()
-    made = layer_norm_quantise(flat, weight, bias, eps=how.eps)
+        return quantise_rows(flat, faults=how.faults), ()
+    made = layer_norm_quantise(flat, weight, bias, eps=how.eps, faults=how.faults)
     return made.rows, (flat, made.mean, made.rstd, weight, bias)
 
 

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from reft_megatron.ops.fp8 import Codes, quantise_columns, quantise_rows
@@ -38,6 +39,7 @@ class Fp8Weights:
         self._always = always
         self._sampling = False
         self._held: dict[tuple[int, bool], _Held] = {}
+        self._faults: Tensor | None = None
 
     @property
     def active(self) -> bool:
@@ -55,6 +57,15 @@ class Fp8Weights:
             self._sampling = False
             if not self._always:
                 self._drop(transposed=False)
+
+    def faults(self, device: torch.device) -> Tensor:
+        """int32 [1]: grows by the rows that were quantised and were not finite.
+
+        Such a row loses its infinities, so whoever goes by what comes out must look here too.
+        """
+        if self._faults is None:
+            self._faults = torch.zeros(1, dtype=torch.int32, device=device)
+        return self._faults
 
     def changed(self) -> None:
         """Forget all codes: weights have been moved by an optimizer, loaded, or put away."""

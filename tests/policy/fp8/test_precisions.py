@@ -95,6 +95,22 @@ def test_training_goes_on_bit_for_bit(alone, fields, tmp_path: Path):
         open_other(ONE, BF16).load(tmp_path / "one", weights_only=False)
 
 
+def test_a_step_with_an_infinity_on_its_way_is_skipped(alone, fields):
+    policy = open_policy(ONE, FP8)
+    before = weights_of(policy)
+
+    def loss(outputs, batch):
+        policy.chunks[0].config.fp8_weights.faults(policy.mesh.device).add_(1)
+        return PPO(outputs, batch)
+
+    stats = policy.update(make_batches(policy, fields), loss=loss)
+    assert not stats.applied
+    assert np.isfinite(stats.loss)
+    for a, b in zip(before, weights_of(policy), strict=True):
+        np.testing.assert_array_equal(a[3], b[3])
+    assert policy.update(make_batches(policy, fields), loss=PPO).applied
+
+
 def test_recomputed_layers_have_the_same_gradient(alone, fields):
     def gradients(recompute: str) -> list[Any]:
         policy = open_policy(ONE, FP8, f"model.recompute={recompute}")

@@ -149,3 +149,14 @@ def test_weights_that_change_between_the_passes_are_a_bug(codes: Fp8Weights):
     codes.changed()
     with pytest.raises(AssertionError, match="have changed between the forward and the backward"):
         out.sum().backward()
+
+
+def test_what_is_not_finite_is_counted(codes: Fp8Weights):
+    """In FP8 an infinity is +-448, and a loss would not show it."""
+    x, weight = gauss(T, 1, K, seed=1), gauss(N, K, seed=2)
+    linear(x, weight, weights=codes, spread=Spread())
+    assert codes.faults(x.device).tolist() == [0]
+    x[3, 0, 5] = float("inf")
+    out = linear(x, weight, weights=codes, spread=Spread())
+    assert out.isfinite().all()
+    assert codes.faults(x.device).tolist() == [1]
