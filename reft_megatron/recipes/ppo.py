@@ -97,11 +97,13 @@ def _update(
     """`updates_per_batch` optimizer steps on the whole batch; metrics of the last."""
     config, rollouts = session.config.ppo, session.config.rollouts
     weighs = session.config.importance_cap > 0
+    # What is weighed for an FP8 sampler's sake, unasked, is no leave to train on old rollouts.
+    takes_old = weighs and rollouts.importance_cap != "auto"
     batches = buffer.for_ppo(
         (*_FIELDS, "importance") if weighs else _FIELDS,
         policy_version=policy.version,
         max_staleness=rollouts.max_staleness,
-        beyond="mark" if weighs else "refuse",
+        beyond="mark" if takes_old else "refuse",
         **session.layout,
     )
     stats = iterations.update(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from reft_megatron.config import load_config
 from reft_megatron.log.metrics import GLOSSARY, check_names
+from reft_megatron.recipes import ppo
 from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Reason
 from tests.launch import CONSTANT_LR, QUAD, Launcher, Run, differences
@@ -134,6 +138,31 @@ def test_every_metric_of_the_glossary_is_recorded(launch: Launcher, warm: Run, r
     reranker |= {"eval/rerank_accuracy", "eval/weighted_accuracy"}
     taught = {"train/sampled_loss", "train/gold_loss", "learnt/sampled", "learnt/unsolved"}
     assert set(GLOSSARY) - recorded == {"eval/test_accuracy", *reranker, *taught}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "beyond", "weighs"),
+    [
+        ((), "refuse", False),
+        (("model.precision=fp8_rollout",), "refuse", True),
+        (("model.precision=fp8_rollout", "rollouts.importance_cap=0"), "refuse", False),
+        (("rollouts.importance_cap=2",), "mark", True),
+    ],
+)
+def test_old_rollouts_are_weighed_only_by_those_who_ask(
+    overrides: tuple[str, ...], beyond: str, *, weighs: bool
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def for_ppo(fields: tuple[str, ...], **how: Any) -> None:
+        asked.update(how, fields=fields)
+        raise StopIteration  # that is all there is to see
+
+    session = SimpleNamespace(config=load_config(None, overrides), layout={})
+    policy, buffer = SimpleNamespace(version=1), SimpleNamespace(for_ppo=for_ppo)
+    with pytest.raises(StopIteration):
+        ppo._update(session, policy, buffer, iterations=None, number=1)
+    assert (asked["beyond"], "importance" in asked["fields"]) == (beyond, weighs)
 
 
 @pytest.mark.parametrize("setting", ["temperature=0.7", "top_k=50", "top_p=0.9"])
