@@ -40,7 +40,10 @@ class Page(HTMLParser):
 
 
 def completion(number: int, verdict: str) -> dict[str, object]:
-    return {"problem": f"q{number} {NASTY}", "completion": NASTY, "verdict": verdict, "reward": 1.0}
+    """A verdict and its worth, none where nobody judged."""
+    reward = None if verdict == "timeout" else 1.0
+    text = {"problem": f"q{number} {NASTY}", "completion": NASTY}
+    return {**text, "verdict": verdict, "reward": reward}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,8 @@ def test_what_the_model_wrote_is_shown_as_text(folder: Path):
     assert page.tags.count("img") == len(PICTURES)
     assert page.text.count(NASTY) == 12
     assert f"q20 {NASTY}" in page.text, "the one timeout is among the twelve shown"
+    assert page.text.count("1.0") == 11
+    assert "None" not in page.text, "what was not judged has no reward"
     assert "12 of 21, taken in turn from every verdict, so that rare failures show as much as" in (
         " ".join(page.text)
     )
