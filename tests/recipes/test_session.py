@@ -37,8 +37,9 @@ def small(launch: Launcher) -> Run:
 
 
 def test_a_run_begins_with_who_serves_it(small: Run) -> None:
-    starts, operators, problems = small.out[0].splitlines()[:3]
+    starts, precision, operators, problems = small.out[0].splitlines()[:4]
     assert starts.startswith("sft small: galactica-tiny, svamp (program), 2 ranks = tensor 1 x ")
+    assert precision == "precision: fp32"
     assert operators == f"operators: {kernels.summary()}"
     assert re.fullmatch(r"problems: \d+ train, \d+ dev, \d+ test", problems)
 
