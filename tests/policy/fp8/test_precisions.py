@@ -31,8 +31,8 @@ from tests.policy.scene import (
 )
 
 FP8, ROLLOUT, BF16 = (f"model.precision={name}" for name in ("fp8", "fp8_rollout", "bf16"))
-PROMPTS = make_prompts(4)
-SHORT = "generate.max_new_tokens=5"
+PROMPTS = make_prompts(3)
+SHORT = "generate.max_new_tokens=3"
 Said = list[tuple[list[int], list[float]]]
 
 
