@@ -15,8 +15,9 @@ def softmax(
     top = logits.max(dim=-1).values
     distance = logits - torch.where(top > -torch.inf, top, 0.0)[:, None]
     weights = distance.exp()
-    # exp(-inf) * -inf is nan: rows of padding must not enter the entropy's sum.
-    shifted = torch.where(weights > 0, distance, 0.0).mul_(weights).sum(dim=-1)
+    # exp(-inf) * -inf is nan: rows of padding must not enter the entropy's sum. In place, as these
+    # are the largest tensors that there are.
+    shifted = distance.clamp_(min=torch.finfo(distance.dtype).min).mul_(weights).sum(dim=-1)
     local, here = _local(targets, logits, start)
     picked = torch.where(here, logits.gather(1, local[:, None])[:, 0], 0.0)
     return top, weights.sum(dim=-1), shifted, picked

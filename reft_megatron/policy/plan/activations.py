@@ -94,9 +94,10 @@ def logits_bytes(case: Case) -> int:
     rows, hidden, e = case.vocab_rows, case.architecture.hidden, case.itemsize
     chunk = min(case.config.model.logprob_chunk, case.tokens)
     product = 4 if e == 4 else 4 + e  # in the weights' dtype, then in fp32
+    rounded = 0 if e == 4 else e
     return max(
-        4 * 4 * chunk * rows,
-        2 * 4 * chunk * rows + 4 * rows * hidden,
+        3 * 4 * chunk * rows,
+        (2 * 4 + rounded) * chunk * rows + 4 * rows * hidden,
         e * chunk * rows + (4 + product) * rows * hidden,
     )
 
