@@ -204,7 +204,7 @@ def _equal(answer: float | str, gold: str) -> bool | None:
         return answer.strip().lower() == gold
     wanted = Fraction(gold)
     beyond = abs(Fraction(answer) - wanted) - _TOLERANCE
-    return None if abs(beyond) <= _EDGE * max(1, abs(wanted)) else beyond < 0
+    return None if abs(beyond) <= _EDGE * max(Fraction(1), abs(wanted)) else beyond < 0
 
 
 def _moved(problem: Problem) -> Fraction:
