@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ from numpy.typing import NDArray
 
 from reft_megatron.config import Config
 from reft_megatron.errors import ConfigError, DataError
-from reft_megatron.files import write_whole
 from reft_megatron.learner.statistics import area_under_curve, cross_entropy
 from reft_megatron.log.page import Table
 from reft_megatron.recipes.ballots import (
@@ -48,16 +46,17 @@ from reft_megatron.recipes.ballots import (
     write_ballots,
 )
 from reft_megatron.recipes.collection import ledger_at
-from reft_megatron.recipes.greedy import Answer, greedy_answers
-from reft_megatron.recipes.reranker import (
-    check_length,
-    check_reranker,
-    open_reranker,
-    score_rollouts,
+from reft_megatron.recipes.evaluation_files import (
+    figures_table,
+    write_completions,
+    write_outcomes,
 )
+from reft_megatron.recipes.greedy import Answer, greedy_answers
+from reft_megatron.recipes.reranker import check_reranker, open_reranker, score_rollouts
+from reft_megatron.recipes.room import check_length
 from reft_megatron.recipes.sample import check_ledger, fill_ledger, problems_of
 from reft_megatron.recipes.session import Session
-from reft_megatron.rewards.statistics import Estimate, Outcomes, bootstrap
+from reft_megatron.rewards.statistics import Outcomes, bootstrap
 from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Problem
 
@@ -173,7 +172,7 @@ def _reranker(session: Session, poll: Poll | None, asked: Sequence[Problem]) -> 
         if session.mesh.main:
             longest = poll.longest() if settings.ledger else _longest(session, asked)
     name, tokens = world.broadcast_object(longest)
-    check_length(session, architecture, tokens=tokens, problem=name)
+    check_length(architecture, session.config, tokens=tokens, problem=name)
     return found
 
 
@@ -235,9 +234,9 @@ def _tell(
         metrics[f"eval/{split if name == 'top1' else name}_accuracy"] = summary[name]
     summary["checkpoint"] = session.origin
     summary["figures"] = {name: dataclasses.asdict(f) for name, f in figures.items()}
-    _write_completions(folder / "completions.jsonl", problems, answers)
-    _write_outcomes(folder / "outcomes.json", problems, outcomes)
-    return summary, metrics, _table(summary, figures)
+    write_completions(folder / "completions.jsonl", problems, answers)
+    write_outcomes(folder / "outcomes.json", problems, outcomes)
+    return summary, metrics, figures_table(summary, figures)
 
 
 def _headlines(poll: Poll | None, margins: NDArray[np.float32] | None) -> list[tuple[str, str]]:
@@ -254,57 +253,4 @@ def _judged(ballots: Ballots, margins: NDArray[np.float32]) -> dict[str, float |
     return {
         "auc": area_under_curve(scores=scores, labels=labels) if mixed else None,
         "loss": cross_entropy(margins=scores, labels=labels),
-    }
-
-
-def _table(summary: Mapping[str, Any], figures: Mapping[str, Estimate]) -> Table:
-    rows = [(name, f"{f.value:.1%}", f"{f.low:.1%} to {f.high:.1%}") for name, f in figures.items()]
-    note = "Top-1 is greedy, votes are over the first k samples, pass@k is estimated from all. "
-    if "reranker" in summary:
-        note += "Rerank@k takes the best-scored of the first k, weighted@k sums probabilities. "
-        auc, loss = summary["reranker"]["auc"], summary["reranker"]["loss"]
-        if auc is not None:
-            note += f"The reranker's AUC over the samples is {auc:.3f}, its log-loss {loss:.3f}. "
-    return Table(
-        title=f"Accuracy on {summary['num_problems']} {summary['split']} problems",
-        header=("", "right", "95% interval"),
-        rows=rows,
-        note=f"{note}Intervals are those of drawing the problems anew.",
-    )
-
-
-def _write_outcomes(
-    path: Path, problems: Sequence[Problem], outcomes: Mapping[str, Outcomes]
-) -> None:
-    """The figures' outcomes in 0..1, one array each, in the order of `problems`."""
-    content: dict[str, Any] = {"problems": [problem.id for problem in problems]}
-    for name, array in outcomes.items():
-        content[name] = np.asarray(array, np.float64).tolist()
-    write_whole(path, json.dumps(content) + "\n")
-
-
-def _write_completions(
-    path: Path, problems: Sequence[Problem], answers: Mapping[str, Answer]
-) -> None:
-    """One JSON line a problem, in the order of the split."""
-    lines = []
-    for problem in problems:
-        row = {"id": problem.id, "problem": problem.question, "answer": problem.answer}
-        lines.append(json.dumps(row | _told(answers.get(problem.id))) + "\n")
-    write_whole(path, "".join(lines))
-
-
-def _told(answer: Answer | None) -> dict[str, Any]:
-    """What became of a problem; None if its prompt was too long, or the checker failed."""
-    if answer is None:
-        text, verdict, detail, value, reward = "", "not asked or not judged", "", None, 0.0
-    else:
-        text, verdict, reward = answer.text, answer.verdict.reason.value, answer.reward
-        detail, value = answer.verdict.detail, answer.verdict.value
-    return {
-        "completion": text,
-        "verdict": verdict,
-        "detail": detail,
-        "value": value,
-        "reward": reward,
     }

@@ -29,7 +29,7 @@ from reft_megatron.config import Config
 from reft_megatron.errors import DataError
 from reft_megatron.recipes.epochs import Epochs
 from reft_megatron.recipes.learnt_ledger import LearntLedger, open_ledger, remember
-from reft_megatron.recipes.reranker import check_room
+from reft_megatron.recipes.room import check_room
 from reft_megatron.recipes.self_training import gold_texts, sampled_document
 from reft_megatron.recipes.session import Session
 from reft_megatron.recipes.supervised import (
@@ -58,7 +58,7 @@ def run(config: Config) -> dict[str, Any]:
         with chosen:
             with session.mesh.world.together():
                 _check_prompts(session, chosen, problems)
-                check_room(session, session.architecture, chosen)
+                check_room(session.architecture, config, chosen)
             gold += _gold_again(session, chosen, problems, gold=gold)
             lengths = [*chosen.lengths.tolist(), *(len(document.tokens) for document in gold)]
             epochs = Epochs(

@@ -30,7 +30,12 @@ from reft_megatron.policy import Policy
 from reft_megatron.recipes.iterations import Batch, Iterations
 from reft_megatron.recipes.self_training import gold_texts, sampled_document
 from reft_megatron.recipes.session import Session
-from reft_megatron.recipes.supervised import Document, gold_documents, micro_batches
+from reft_megatron.recipes.supervised import (
+    Document,
+    gold_documents,
+    micro_batches,
+    token_means,
+)
 from reft_megatron.rollouts.views import correct
 
 __all__ = ["run"]
@@ -116,14 +121,9 @@ def halves(sampled: Documents, gold: Documents) -> dict[str, list[NDArray[np.flo
     """
     nothing = [[np.zeros_like(d.weights) for d in part] for part in (sampled, gold)]
     return {
-        "sampled_weights": [*_mean(sampled), *nothing[1]],
-        "gold_weights": [*nothing[0], *_mean(gold)],
+        "sampled_weights": [*token_means(sampled), *nothing[1]],
+        "gold_weights": [*nothing[0], *token_means(gold)],
     }
-
-
-def _mean(documents: Documents) -> list[NDArray[np.float32]]:
-    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
-    return [document.weights / np.float32(total) for document in documents]
 
 
 def _right_ones(session: Session, batch: Batch) -> tuple[list[Document], int]:

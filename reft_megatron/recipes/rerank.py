@@ -33,7 +33,8 @@ from reft_megatron.learner.statistics import area_under_curve, cross_entropy
 from reft_megatron.policy import Policy
 from reft_megatron.recipes.epochs import Epochs
 from reft_megatron.recipes.learnt_ledger import open_ledger, remember
-from reft_megatron.recipes.reranker import check_room, margins
+from reft_megatron.recipes.reranker import margins
+from reft_megatron.recipes.room import check_room
 from reft_megatron.recipes.session import Session
 from reft_megatron.recipes.supervised import optimizer_step
 from reft_megatron.rollouts.training_set import TrainingSet
@@ -55,7 +56,7 @@ def run(config: Config) -> dict[str, Any]:
             chosen = labelled(ledger.batches, unique=settings.unique, folder=session.folder)
         with chosen:
             train, dev = _split(chosen, dev_size=settings.dev_size)
-            check_room(session, session.architecture, chosen)
+            check_room(session.architecture, config, chosen)
             epochs = Epochs(
                 lengths=chosen.lengths[train].tolist(),
                 batch_size=settings.batch_size,

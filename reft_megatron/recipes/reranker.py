@@ -16,26 +16,19 @@ import torch
 from numpy.typing import NDArray
 
 from reft_megatron.config import Config
-from reft_megatron.errors import CheckpointError, DataError, TrainingError
+from reft_megatron.errors import CheckpointError, TrainingError
 from reft_megatron.policy import Policy, architecture_of
 from reft_megatron.policy.checkpoint import WEIGHTS
 from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.meta import read_meta
 from reft_megatron.policy.plan import Case, available_memory, check_memory
 from reft_megatron.policy.torch_dist_reader import StoredWeights
-from reft_megatron.recipes.room import room_of
+from reft_megatron.recipes.room import check_room
 from reft_megatron.recipes.session import Session
 from reft_megatron.rollouts.training_set import TrainingSet
 from reft_megatron.rollouts.views import Source, every
 
-__all__ = [
-    "check_length",
-    "check_reranker",
-    "check_room",
-    "margins",
-    "open_reranker",
-    "score_rollouts",
-]
+__all__ = ["check_reranker", "margins", "open_reranker", "score_rollouts"]
 
 _WINDOW = 1024
 """Sequences whose outputs are held at once."""
@@ -108,7 +101,7 @@ def margins(
     Every rank calls, with the same. Raises DataError for a sequence that there is no room for, and
     TrainingError for a score that is not finite.
     """
-    check_room(session, reranker.architecture, chosen)
+    check_room(reranker.architecture, session.config, chosen)
     found = np.zeros(len(indices), np.float32)
     tokens = int(chosen.lengths[indices].sum())
     with session.log.phase("score", tokens, "tokens") as phase:
@@ -124,31 +117,6 @@ def margins(
             "lower optimizer.lr."
         )
     return found
-
-
-def check_room(session: Session, architecture: Architecture, chosen: TrainingSet) -> None:
-    """`check_length` of the longest sequence."""
-    if len(chosen):
-        longest = int(chosen.lengths.argmax())
-        check_length(
-            session,
-            architecture,
-            tokens=int(chosen.lengths[longest]),
-            problem=chosen.problem_id(longest),
-        )
-
-
-def check_length(
-    session: Session, architecture: Architecture, *, tokens: int, problem: str
-) -> None:
-    """DataError unless the model and a micro-batch can take a sequence of so many tokens."""
-    room = room_of(architecture, session.config, trained=True)
-    if tokens > room.tokens:
-        raise DataError(
-            f"a rollout of problem {problem} has {tokens} tokens with its prompt, more than "
-            f"{room.limit}. Make more room, or sample shorter completions "
-            "(generate.max_new_tokens)."
-        )
 
 
 def _margins(

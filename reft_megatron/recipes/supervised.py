@@ -31,6 +31,7 @@ __all__ = [
     "micro_batches",
     "optimizer_step",
     "supervised_step",
+    "token_means",
     "training_problems",
 ]
 
@@ -85,10 +86,14 @@ def gold_documents(session: Session, problems: Sequence[Problem]) -> list[Docume
 def supervised_step(session: Session, policy: Policy, documents: Sequence[Document]) -> StepStats:
     """One optimizer step on the weighted token mean of `documents`, the global batch."""
     ids = [document.id for document in documents]
-    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
-    weights = [document.weights / total for document in documents]
-    batches = micro_batches(session, documents, fields={"weights": weights})
+    batches = micro_batches(session, documents, fields={"weights": token_means(documents)})
     return optimizer_step(session, policy, batches, loss=supervised_loss, ids=ids)
+
+
+def token_means(documents: Sequence[Document]) -> list[NDArray[np.float32]]:
+    """Weights of the mean over the tokens of all `documents`, [T] for each; they sum to 1."""
+    total = float(sum(document.weights.sum(dtype=np.float64) for document in documents))
+    return [document.weights / np.float32(total) for document in documents]
 
 
 def optimizer_step(

@@ -273,7 +273,7 @@ def test_a_reranker_that_cannot_be_used_is_refused_before_anything_is_asked(
             "problem."
         ),
         (f"evaluate.reranker={reranker}", samples, "optimizer.micro_batch_tokens=30"): (
-            "DataError: a rollout of problem svamp_"
+            "DataError: problem svamp_"
         ),
     }
     for number, (given, wanted) in enumerate(cases.items()):
@@ -310,7 +310,7 @@ def test_a_prompt_too_long_counts_as_wrong(launch: Launcher, warm: Run, checked:
                 "verdict": UNASKED,
                 "detail": "",
                 "value": None,
-                "reward": 0.0,
+                "reward": None,
             }
     assert completions(run) == wanted
     assert 0 < [row["verdict"] for row in wanted].count(UNASKED) < 8

@@ -196,7 +196,7 @@ BAD = {
         "DataError: offline_sl.ledger=LEDGER has nothing to learn from beside the gold chains "
         "(192 wrong, 0 recorded twice, 0 same as gold, 0 same text, 0 more of a problem). "
     ),
-    "too long": "DataError: a rollout of problem svamp_",
+    "too long": "DataError: problem svamp_",
 }
 
 

@@ -215,8 +215,8 @@ def test_a_rollout_without_room(launch: Launcher, ledger: str) -> None:
     small = ("optimizer.micro_batch_tokens=30", f"rerank.ledger={ledger}")
     message = launch.refused(1, "rerank", "rerank-bad", *RERANK, *small)
     assert re.fullmatch(
-        r"reft-megatron: DataError: a rollout of problem svamp_\d+ has \d\d tokens with its "
-        r"prompt, more than optimizer.micro_batch_tokens \(30\)\. Make more room, or sample "
+        r"reft-megatron: DataError: problem svamp_\d+ takes \d\d tokens with its longest "
+        r"completion, more than optimizer.micro_batch_tokens \(30\)\. Make more room, or sample "
         r"shorter completions \(generate.max_new_tokens\)\.\n",
         message,
     ), message
