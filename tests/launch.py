@@ -1,8 +1,8 @@
 """Real runs for tests: ranks of the command line that train, fail and are killed.
 
 A run is a play (see `tests.ranks`) that calls `cli.main` on every rank. It goes on while the test
-looks at the files it leaves, and can be sent a signal. The recipes are imported here, so that the
-forking process has them and its forks need not import them again.
+looks at the files it leaves, and can be sent a signal. What a run imports, and be it late, is
+imported here, so that the forking process has it and its forks need not import it again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pandas
 
 from reft_megatron.cli import main
 from reft_megatron.config import Config, load_config
@@ -36,6 +38,8 @@ from reft_megatron.tokenizer import Tokenizer, load_tokenizer
 from tests.ranks import Ranks
 
 RECIPES = (evaluate, offline_sl, online_sl, ppo, pretrain, rerank, sample, sft)
+LATE = (pandas,)
+"""pyarrow looks for it at its first conversion, on every rank."""
 QUAD = ("parallel.tensor=2", "parallel.pipeline=2", "parallel.sequence=true")
 """TP2 x PP2, for a world of 4."""
 INDICES = ("weights/.metadata", "optimizer/.metadata")
@@ -82,6 +86,7 @@ class Launcher:
             "optimizer.micro_batch_tokens=160",
             "rewards.workers=1",
             "log.tensorboard=false",
+            "log.report=false",
             "run.threads=1",
         )
 
