@@ -37,7 +37,7 @@ SMALL = {
     "online_sl": {"iterations": 2, "batch_size": 4, "evaluate_every": 0},
     "ppo": {"iterations": 2, "batch_size": 4, "evaluate_every": 0},
     "rerank": {"dev_size": 3, "epochs": 2, "batch_size": 48},
-    "generate": {"slots": 128, "max_new_tokens": 40},
+    "generate": {"slots": 128, "max_new_tokens": 30},
     "log": {"tensorboard": False, "report": False},
 }
 """In the place of the shipped numbers."""
@@ -108,13 +108,16 @@ def merged(blocks: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
 def write_pipeline(folder: Path, data: Path) -> Path:
     """The shipped pipeline with SVAMP's shortest problems in the place of its task."""
     items = json.loads((data / "mwp_reft" / "svamp_python_sdp.json").read_text())
-    shortest = sorted(items, key=lambda item: (len(item["answer_cot"]), item["item_id"]))[:8]
-    # Each once more in other words, so that a right completion need not be the gold one.
+    # The shortest programs, whatever their questions; each once more in other words, so that a
+    # right completion need not be the gold one.
+    shortest = sorted(
+        items, key=lambda i: (len(i["answer_cot"]) - len(i["question"]), i["item_id"])
+    )[:8]
     again = [
         item
         | {
             "item_id": f"svamp_{10_000 + number}",
-            "answer_cot": replaced(item["answer_cot"], "result", "answer"),
+            "answer_cot": replaced(item["answer_cot"], "return result", "return result * 1"),
         }
         for number, item in enumerate(shortest)
     ]
