@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "UNJUDGED",
     "AnswerKind",
     "Completion",
     "Form",
@@ -102,6 +103,11 @@ class Reason(enum.StrEnum):
     NON_NUMERIC = "non_numeric"
     DENIED = "denied"
     EXECUTOR_FAULT = "executor_fault"
+
+
+UNJUDGED = "not asked or not judged"
+"""In the files of an evaluation, where a problem has no verdict: its prompt was too long, or the
+checker failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,9 @@ from reft_megatron.files import write_whole
 from reft_megatron.log.page import Table
 from reft_megatron.recipes.greedy import Answer
 from reft_megatron.rewards.statistics import Estimate, Outcomes
-from reft_megatron.types import Problem
+from reft_megatron.types import UNJUDGED, Problem
 
 __all__ = ["figures_table", "write_completions", "write_outcomes"]
-
-_UNASKED = "not asked or not judged"
-"""In the place of a verdict; the report of a reproduction looks for it."""
 
 
 def write_completions(
@@ -29,7 +26,7 @@ def write_completions(
 ) -> None:
     """One JSON line a problem, in the order of the split, with its greedy answer.
 
-    One that has none, since its prompt was too long or the checker failed, is told so.
+    One that has none has `UNJUDGED` for a verdict, and no reward.
     """
     lines = []
     for problem in problems:
@@ -67,7 +64,7 @@ def figures_table(summary: Mapping[str, Any], figures: Mapping[str, Estimate]) -
 
 def _told(answer: Answer | None) -> dict[str, Any]:
     if answer is None:
-        text, verdict, detail, value, reward = "", _UNASKED, "", None, None
+        text, verdict, detail, value, reward = "", UNJUDGED, "", None, None
     else:
         text, verdict, reward = answer.text, answer.verdict.reason.value, answer.reward
         detail, value = answer.verdict.detail, answer.verdict.value

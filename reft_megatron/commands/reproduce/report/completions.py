@@ -20,7 +20,7 @@ from reft_megatron.learner.statistics import probabilities, reference_scores
 from reft_megatron.log.records import read_records
 from reft_megatron.rewards.compare import same
 from reft_megatron.rewards.vote import majority, reranked
-from reft_megatron.types import Reason
+from reft_megatron.types import UNJUDGED, Reason
 
 __all__ = ["LIMIT", "Card", "Choice", "Shown", "choose"]
 
@@ -28,7 +28,7 @@ LIMIT = 300
 """Problems that a page shows at most."""
 _TEXT = 2_000
 _FAULT = {Reason.TIMEOUT, Reason.MEMORY, Reason.DENIED, Reason.EXECUTOR_FAULT}
-_FAULT_NAMES = {str(reason) for reason in _FAULT} | {"not asked or not judged"}
+_FAULT_NAMES = {str(reason) for reason in _FAULT} | {UNJUDGED}
 _NO_ERROR = {str(Reason.CORRECT), str(Reason.WRONG_VALUE)} | _FAULT_NAMES
 
 
