@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reft_megatron.ops import kernels
+from reft_megatron.ops import cache_kernels, kernels
 from reft_megatron.ops.reference.e4m3 import dequantise, quantise
 
 __all__ = ["append", "decode_attention"]
@@ -172,14 +172,14 @@ def _kernels_take(keys: Tensor) -> bool:
 def _decode_attention_cuda(query: Tensor, keys: Tensor, values: Tensor, **how: Any) -> Tensor:
     library = kernels.cuda(query.device.index)
     if isinstance(library, kernels.Library) and _kernels_take(keys):
-        return library.decode_attention(query, keys, values, **how)
+        return cache_kernels.decode_attention(query, keys, values, **how, library=library)
     return _decode_attention(query, keys, values, span=keys.shape[2], **how)
 
 
 def _append_cuda(keys: Tensor, values: Tensor, **how: Any) -> None:
     library = kernels.cuda(keys.device.index)
     if isinstance(library, kernels.Library) and _kernels_take(keys):
-        library.append(keys, values, **how)
+        cache_kernels.append(keys, values, **how, library=library)
     else:
         _append(keys, values, **how)
 
@@ -204,7 +204,9 @@ def _append_cpu(
         if last >= keys.shape[beyond]:
             raise ValueError(f"{name} {last}, over the cache's {keys.shape[beyond]} {name}s.")
     if _kernels_take(keys):
-        kernels.host().append(keys, values, positions=positions, rows=rows, **how)
+        cache_kernels.append(
+            keys, values, positions=positions, rows=rows, **how, library=kernels.host()
+        )
     else:
         _append(keys, values, positions=positions, rows=rows, **how)
 

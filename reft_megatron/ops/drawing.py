@@ -12,6 +12,7 @@ Legend: B rows of a batch, V vocabulary rows of this shard.
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,17 @@ from reft_megatron.ops import kernels
 from reft_megatron.ops.reference import drawing as reference
 
 __all__ = ["Drawn", "draw"]
+
+
+_P, _L, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
+
+
+class _Draw(ctypes.Structure):
+    _fields_ = (
+        *(("logits", _P), ("row_stride", _L), ("keys", _P), ("positions", _P)),
+        *(("scores", _P), ("tokens", _P), ("chosen", _P), ("log_sums", _P)),
+        *(("batch", _I), ("vocabulary", _I), ("start", _I), ("greedy", _I), ("temperature", _F)),
+    )
 
 
 class Drawn(NamedTuple):
@@ -72,11 +84,48 @@ def draw(
     )
 
 
+def _by_kernel(
+    logits: Tensor,
+    keys: Tensor,
+    positions: Tensor,
+    *,
+    start: int,
+    temperature: float,
+    greedy: bool,
+    library: kernels.Library,
+    sums: bool = True,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`draw`; `sums` false computes no log-sum-exp."""
+    logits = logits if logits.stride(1) == 1 else logits.contiguous()
+    keys, positions = keys.contiguous(), positions.contiguous()
+    tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    scores, chosen, log_sums = (logits.new_empty(len(logits)) for _ in range(3))
+    args = _Draw(
+        logits=logits.data_ptr(),
+        row_stride=logits.stride(0),
+        keys=keys.data_ptr(),
+        positions=positions.data_ptr(),
+        scores=scores.data_ptr(),
+        tokens=tokens.data_ptr(),
+        chosen=chosen.data_ptr(),
+        log_sums=log_sums.data_ptr() if sums else None,
+        batch=logits.shape[0],
+        vocabulary=logits.shape[1],
+        start=start,
+        greedy=greedy,
+        temperature=temperature,
+    )
+    library.call("reft_draw", args, logits)
+    return scores, tokens, chosen, log_sums
+
+
 def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
     if how["greedy"]:
         return reference.draw(logits, keys, positions, **how)
     # torch sums exponentials eight at a time, which the twin does not.
-    score, token, logit, _ = kernels.host().draw(logits, keys, positions, **how, sums=False)
+    score, token, logit, _ = _by_kernel(
+        logits, keys, positions, **how, library=kernels.host(), sums=False
+    )
     if how["temperature"] != 1:  # a pass over all logits
         logits = logits / how["temperature"]
     return score, token, logit, torch.logsumexp(logits, dim=-1)
@@ -85,7 +134,7 @@ def _draw_cpu(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> An
 def _draw_cuda(logits: Tensor, keys: Tensor, positions: Tensor, **how: Any) -> Any:
     library = kernels.cuda(logits.device.index)
     if isinstance(library, kernels.Library):
-        return library.draw(logits, keys, positions, **how)
+        return _by_kernel(logits, keys, positions, **how, library=library)
     return reference.draw(logits, keys, positions, **how)
 
 

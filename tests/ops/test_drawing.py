@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reft_megatron.errors import ConfigError
-from reft_megatron.ops import kernels
+from reft_megatron.ops import drawing, kernels
 from reft_megatron.ops.drawing import Drawn, draw
 from reft_megatron.ops.philox import gumbel
 from reft_megatron.ops.reference import drawing as reference
@@ -94,8 +94,8 @@ def test_the_twin_finds_the_same_where_it_passes_over_most_tokens(start: int, vo
     logits[-1] = -torch.inf
     how = {"start": start, "temperature": 0.7, "greedy": False}
     for found, wanted in zip(
-        kernels.host().draw(logits, keys, positions, **how, sums=False)[:3],
-        kernels.host().draw(logits, keys, positions, **how, sums=True)[:3],
+        drawing._by_kernel(logits, keys, positions, **how, library=kernels.host(), sums=False)[:3],
+        drawing._by_kernel(logits, keys, positions, **how, library=kernels.host(), sums=True)[:3],
         strict=True,
     ):
         assert torch.equal(found, wanted)
@@ -120,9 +120,17 @@ def test_every_kind_of_processor_draws_the_same_bits(
     how = {"start": 2, "temperature": temperature, "greedy": False}
     for sums in (False, True):
         found, wanted = (
-            library.draw(*x, **how, sums=sums)[: 3 + sums] for library in (plain, kernels.host())
+            drawing._by_kernel(*x, **how, library=library, sums=sums)[: 3 + sums]
+            for library in (plain, kernels.host())
         )
         assert all(map(torch.equal, found, wanted))
+
+
+def test_an_empty_batch_is_nothing_to_draw():
+    none = torch.empty(0, dtype=torch.int64)
+    how = {"start": 0, "temperature": 1.0, "greedy": False, "library": kernels.host()}
+    drawn = drawing._by_kernel(torch.empty(0, 7), none.view(0, 2), none, **how)
+    assert [len(part) for part in drawn] == [0] * 4
 
 
 def test_the_noise_is_that_of_philox():

@@ -7,23 +7,21 @@ import ctypes
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from reft_megatron.errors import ConfigError
-from reft_megatron.ops import fp8_kernels, kernels, softmax
-from tests.ops.decode_scene import scene
+from reft_megatron.ops import cache_kernels, drawing, fp8_kernels, kernels, softmax
 
 ROOT = Path(__file__).parents[2]
 HEADER = ROOT / "csrc/kernels/reft_kernels.h"
 STRUCTS = {
-    "reft_cache": kernels._Cache,
-    "reft_indices": kernels._Indices,
-    "reft_decode_attention_args": kernels._DecodeAttention,
-    "reft_append_args": kernels._Append,
-    "reft_draw_args": kernels._Draw,
+    "reft_cache": cache_kernels._Cache,
+    "reft_indices": cache_kernels._Indices,
+    "reft_decode_attention_args": cache_kernels._DecodeAttention,
+    "reft_append_args": cache_kernels._Append,
+    "reft_draw_args": drawing._Draw,
     "reft_quantise_rows_args": fp8_kernels._Rows,
     "reft_quantise_columns_args": fp8_kernels._Columns,
     "reft_transpose_args": fp8_kernels._Transpose,
@@ -98,64 +96,6 @@ def test_a_library_of_another_abi_is_named(tmp_path: Path):
 def test_the_twin_runs_everywhere():
     twin = kernels.host()
     assert (twin.target, twin.probe(0), twin.message(0)) == ("host", 0, "no error")
-
-
-REFUSED = [
-    (lambda x: x.update(window=-1), "a shape that the kernel does not take (status -1)."),
-    (
-        lambda x: x.update(query=torch.zeros(2 * 4 * 16 + 1)[1:].view(2, 4, 16)),
-        "a pointer or stride that is no multiple of 16 bytes (status -3).",
-    ),
-    (
-        lambda x: x.update(query=torch.zeros(2, 4, 20)[..., :16]),
-        "a pointer or stride that is no multiple of 16 bytes (status -3).",
-    ),
-    (lambda x: x.update(query=torch.zeros(2, 3, 16)), "a shape that the kernel does not take"),
-]
-
-
-@pytest.mark.parametrize(("change", "message"), REFUSED)
-def test_the_kernels_refuse_what_they_cannot_do(change: Any, message: str):
-    x = scene([3, 17], dtype=torch.float32) | {"rows": None, "window": 0, "scale": 1.0}
-    change(x)
-    with pytest.raises(ValueError, match=r"^reft_decode_attention: ") as refused:
-        kernels.host().decode_attention(**x)
-    assert message in str(refused.value)
-
-
-def test_the_kernels_refuse_what_is_not_there():
-    twin = kernels.host()
-    x = scene([3, 17], dtype=torch.float32)
-    args = kernels._DecodeAttention(
-        cache=kernels._cache(x["keys"], x["values"]), batch=2, heads=4, dtype=1
-    )
-    call = twin._functions.reft_decode_attention
-    assert twin.message(call(ctypes.byref(args), 0, None)) == "a null pointer"
-    args.cache.dtype = 7
-    assert (
-        twin.message(call(ctypes.byref(args), 0, None)) == "a dtype that the kernel does not take"
-    )
-
-
-def test_an_empty_batch_is_nothing_to_do():
-    twin, x = kernels.host(), scene([3, 17], dtype=torch.float32)
-    none, nothing = torch.empty(0, dtype=torch.int64), torch.empty(0, 4, 16)
-    how = {"lengths": none, "rows": None, "window": 0, "scale": 1.0}
-    assert twin.decode_attention(nothing, x["keys"], x["values"], **how).shape == (0, 4, 16)
-    fresh = {"key": nothing[:, :2], "value": nothing[:, :2], "positions": none, "rows": None}
-    twin.append(x["keys"], x["values"], **fresh)
-    how = {"start": 0, "temperature": 1.0, "greedy": False}
-    drawn = twin.draw(torch.empty(0, 7), none.view(0, 2), none, **how)
-    assert [len(part) for part in drawn] == [0] * 4
-
-
-def test_caches_of_two_strides_and_strided_indices_are_refused():
-    x = scene([3, 17], dtype=torch.float32) | {"rows": None, "window": 0, "scale": 1.0}
-    turned = x["keys"].transpose(1, 2).contiguous().transpose(1, 2)
-    with pytest.raises(ValueError, match=r"^strides \(.*\) of keys and \(.*\) of values; wanted"):
-        kernels.host().decode_attention(**x | {"keys": turned})
-    with pytest.raises(ValueError, match=r"^indices with stride 2; wanted them side by side\.$"):
-        kernels.host().decode_attention(**x | {"lengths": torch.tensor([3, 0, 17, 0])[::2]})
 
 
 PICKY = """#include <reft_kernels.h>

@@ -202,7 +202,7 @@ def _over_the_vocabulary(shapes: Shapes, device: torch.device) -> Iterator[Case]
         name="draw",
         nbytes=4 * rows * vocabulary,
         inputs=keyed,
-        ours=partial(kernels.host().draw if on_cpu else drawing.draw, **how),
+        ours=partial(drawing._by_kernel if on_cpu else drawing.draw, **how, **twin),
         reference=partial(drawing_reference.draw, **how),
         steps=_EXACT,
     )

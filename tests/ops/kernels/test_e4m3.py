@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from reft_megatron.ops import cache_kernels, fp8_kernels, kernels
 from reft_megatron.ops import decode_attention as ops
-from reft_megatron.ops import fp8_kernels, kernels
 from reft_megatron.ops.reference import decode_attention as reference
 from reft_megatron.ops.reference.e4m3 import dequantise, quantise
 from tests.ops.decode_scene import HEADS, distance, scene
@@ -30,7 +30,7 @@ def appended(x: Tensor) -> tuple[Tensor, Tensor, int]:
     faults = torch.zeros(1, dtype=torch.int32)
     fresh = {"key": x[:, None], "value": torch.zeros_like(x)[:, None], "rows": None}
     where = {"positions": torch.zeros(len(x), dtype=torch.int64), "faults": faults}
-    kernels.host().append(**cache, **fresh, **where)
+    cache_kernels.append(**cache, **fresh, **where, library=kernels.host())
     assert (cache["value_scales"] == 1).all()
     return cache["keys"].view(torch.uint8)[:, 0, 0], cache["key_scales"][:, 0, 0], int(faults)
 
@@ -78,8 +78,14 @@ def test_every_code_is_read_as_what_it_is():
     cache = empty_cache(32, 1, 1, 8)
     cache["values"] = torch.arange(256, dtype=torch.uint8).view(E4M3).view(32, 1, 1, 8)
     ones = torch.ones(32, dtype=torch.int64)
-    found = kernels.host().decode_attention(
-        torch.zeros(32, 1, 8), **cache, lengths=ones, rows=None, window=0, scale=1.0
+    found = cache_kernels.decode_attention(
+        torch.zeros(32, 1, 8),
+        **cache,
+        lengths=ones,
+        rows=None,
+        window=0,
+        scale=1.0,
+        library=kernels.host(),
     )
     assert torch.equal(found.view(-1).nan_to_num(), cache["values"].float().view(-1).nan_to_num())
     assert found.view(-1).isnan().nonzero()[:, 0].tolist() == [0x7F, 0xFF]
@@ -104,8 +110,8 @@ def test_attention_is_that_over_the_dequantised_cache(
         found = ops.decode_attention(x["query"], keys, values, **how, scales=scales)
     else:
         scales = {"key_scales": key_scales, "value_scales": value_scales}
-        found = kernels.host().decode_attention(
-            x["query"], keys, values, **how, rows=None, **scales
+        found = cache_kernels.decode_attention(
+            x["query"], keys, values, **how, rows=None, **scales, library=kernels.host()
         )
     assert found.dtype == dtype
     # bf16: its rounding; fp32: a product more than over an fp32 cache
@@ -121,7 +127,7 @@ def test_the_operators_write_and_read_such_a_cache(by: str):
     fresh = {"key": x["query"][:, :2], "value": x["query"][:, 2:], "positions": positions}
     fresh["value"][1, 1, 0] = fresh["value"][2, 0, 0] = math.inf  # the third goes nowhere
     faults = [torch.zeros(1, dtype=torch.int32) for _ in range(2)]
-    kernels.host().append(**caches[0], **fresh, rows=rows, faults=faults[0])
+    cache_kernels.append(**caches[0], **fresh, rows=rows, faults=faults[0], library=kernels.host())
     keys, values, *scales = caches[1].values()
     if by == "torch":
         ops._append(**caches[1], **fresh, rows=rows, faults=faults[1])

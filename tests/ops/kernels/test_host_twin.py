@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reft_megatron.ops import kernels
+from reft_megatron.ops import cache_kernels, kernels
 from reft_megatron.ops.reference import decode_attention as reference
 from tests.ops.decode_scene import BANDS, HEADS, SIZES, distance, scene, truth
 
@@ -16,7 +16,7 @@ from tests.ops.decode_scene import BANDS, HEADS, SIZES, distance, scene, truth
 def attend(x: dict[str, Any]) -> Tensor:
     """The twin's attention, with the operator's defaults."""
     defaults = {"rows": None, "window": 0, "scale": x["query"].shape[-1] ** -0.5}
-    return kernels.host().decode_attention(**{**defaults, **x})
+    return cache_kernels.decode_attention(**{**defaults, **x}, library=kernels.host())
 
 
 @pytest.mark.parametrize("dtype", BANDS, ids=str)
@@ -103,7 +103,7 @@ def test_append_is_the_reference_bit_for_bit(dtype: torch.dtype, rows: list[int]
         "positions": torch.tensor([0, 39, -1, 17]),
         "rows": None if rows is None else torch.tensor(rows),
     }
-    kernels.host().append(*caches[0], **fresh)
+    cache_kernels.append(*caches[0], **fresh, library=kernels.host())
     reference.append(*caches[1], **fresh)
     assert all(map(torch.equal, *caches))
 
@@ -113,6 +113,6 @@ def test_append_writes_nothing_outside_the_cache():
     keys, values = x["keys"].clone(), x["values"].clone()
     fresh = torch.ones(4, 2, 16)
     where = {"positions": torch.tensor([40, -1, 0, 0]), "rows": torch.tensor([0, 1, 4, -1])}
-    kernels.host().append(keys, values, key=fresh, value=fresh, **where)
+    cache_kernels.append(keys, values, key=fresh, value=fresh, **where, library=kernels.host())
     assert torch.equal(keys, x["keys"])
     assert torch.equal(values, x["values"])
