@@ -17,10 +17,11 @@ import os
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,8 @@ _CHUNKS_PER_ITERATION = 2
 _VOCAB = 2048
 _PROBLEMS, _SAMPLES = 1000, 10
 _COLUMNS = {"prompt_ids": np.int32, "token_ids": np.int32}
+_LEDGER, _ALONE = "ledger", "write and fsync alone"
+"""What is held against each other, in turn for each iteration."""
 _ORIGIN = Origin(task="gsm8k (program)", tokenizer="of random tokens")
 
 
@@ -67,7 +70,8 @@ class Clock:
     """Seconds by what they were spent on, and the most memory that was resident then."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.times: defaultdict[str, list[float]] = defaultdict(list)
+        """Of each block, in order."""
         self.mib: dict[str, float] = {}
 
     @contextlib.contextmanager
@@ -75,8 +79,13 @@ class Clock:
         """Add the block's seconds up, and look at the memory at its end."""
         start = time.perf_counter()
         yield
-        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+        self.times[what].append(time.perf_counter() - start)
         self.mib[what] = max(self.mib.get(what, 0.0), resident_mib())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """The sums."""
+        return {what: sum(times) for what, times in self.times.items()}
 
 
 def resident_mib() -> float:
@@ -133,9 +142,18 @@ def _measure(options: argparse.Namespace, shapes: Shapes) -> None:
     ):
         print(f"{len(chosen):,} right rollouts were chosen, {chosen.left_out} left out.")
     _report(options, clock, nbytes=nbytes, tokens=int(lengths.sum()))
+    ratios = [
+        alone / ours for alone, ours in zip(clock.times[_ALONE], clock.times[_LEDGER], strict=True)
+    ]
+    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    print(
+        f"The ledger writes at {middle:.2f} of the bare disk: median of {len(ratios)} iterations, "
+        f"half of which lie between {low:.2f} and {high:.2f}."
+    )
     record = {
         **balance,
-        "write_ratio": round(clock.seconds["write and fsync alone"] / clock.seconds["ledger"], 3),
+        "write_ratio": round(middle, 3),
+        "write_ratio_quartiles": [round(low, 3), round(high, 3)],
         "rss_mib": round(max(clock.mib.values()), 1),
         "rss_growth_mib": round(growth, 1),
         "count": options.count,
@@ -158,15 +176,15 @@ def _append(
         with clock("store"):
             for table in tables:
                 store.append(table)
-        with clock("ledger"):
+        with clock(_LEDGER):
             ledger.append_parts(iteration, 0, tables)
             ledger.seal(iteration, data_size=1)
         del tables
         folder = options.folder / "ledger" / f"iteration-{iteration:06d}"
         contents = [path.read_bytes() for path in sorted(folder.iterdir())]
         nbytes += sum(map(len, contents))
-        with clock("write and fsync alone"):
-            _write_alone(options.folder, contents)
+        with tempfile.TemporaryDirectory(dir=options.folder) as alone, clock(_ALONE):
+            _write_alone(Path(alone), contents)
         del contents
         if store.spilled:
             after.append(resident_mib())
@@ -193,7 +211,7 @@ def _balance(
 def _write_alone(folder: Path, contents: list[bytes]) -> None:
     """The same bytes to files, and to the disk, by nothing but the system's calls."""
     for number, content in enumerate(contents):
-        with (folder / f"alone-{number}").open("wb", buffering=0) as file:
+        with (folder / str(number)).open("wb", buffering=0) as file:
             file.write(content)
             os.fsync(file.fileno())
 
@@ -281,7 +299,7 @@ def _report(options: argparse.Namespace, clock: Clock, *, nbytes: int, tokens: i
     for column in ("what", "seconds", "rollouts/s", "MB/s", "most MiB"):
         table.add_column(column, justify="left" if column == "what" else "right")
     for what, seconds in clock.seconds.items():
-        disk = what in ("ledger", "write and fsync alone")
+        disk = what in (_LEDGER, _ALONE)
         table.add_row(
             what,
             f"{seconds:.2f}",

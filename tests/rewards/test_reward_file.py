@@ -30,7 +30,7 @@ def reward(problem, completion):
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)
     if completion == "silent":
-        os.closerange(3, 256)
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         time.sleep(1000)
     if completion == "exit":
         os._exit(3)
