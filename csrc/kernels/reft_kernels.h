@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Changes whenever a function or a struct here does. */
-#define REFT_KERNELS_ABI 6
+#define REFT_KERNELS_ABI 7
 
 #define REFT_API __attribute__((visibility("default")))
 
@@ -233,6 +233,52 @@ typedef struct {
 
 REFT_API int reft_softmax_gradient(const reft_softmax_gradient_args* args, int device,
                                    void* stream);
+
+/* Generalised advantages, from the end of each row: delta = reward + gamma * (next value) - value,
+ * advantage = delta + decay * (next advantage), in fp64; nothing comes next behind the last column.
+ * Rewards and values are 0 where the mask is, and so is what comes out. Bit for bit as the
+ * reference. */
+typedef struct {
+  float* advantages; /* [rows, columns] contiguous, as the next four */
+  float* returns;    /* advantage + value */
+  const float* rewards;
+  const float* values;
+  const uint8_t* mask; /* 0 or 1 */
+  double gamma;
+  double decay; /* gamma * lambda */
+  int32_t rows;
+  int32_t columns;
+} reft_gae_args;
+
+REFT_API int reft_gae(const reft_gae_args* args, int device, void* stream);
+
+/* Tokens whose sums make one entry of `parts`, and what is summed: policy loss, value loss, ratio,
+ * approximate KL, share of clipped tokens. */
+#define REFT_PART_TOKENS 1024
+#define REFT_PPO_SUMS 5
+
+/* PPO's clipped losses, their gradients by log-probs and values, and the weighted sums to log; a
+ * token whose mask is 0 adds nothing, whatever stands there. Sums are fp64, rounded at the end. */
+typedef struct {
+  float* sums;              /* [1 + REFT_PPO_SUMS]: policy + value_coef * value loss, and each */
+  float* logprob_gradients; /* [tokens], of the first sum; as the next */
+  float* value_gradients;
+  double* parts;         /* to work in: [tokens / REFT_PART_TOKENS rounded up, REFT_PPO_SUMS] */
+  const float* logprobs; /* [tokens], as all that follow */
+  const float* values;
+  const uint8_t* mask; /* 0 or 1 */
+  const float* weights;
+  const float* old_logprobs;
+  const float* old_values;
+  const float* advantages;
+  const float* returns;
+  const float* importance; /* NULL: ones */
+  double clip_range;
+  double value_coef;
+  int32_t tokens;
+} reft_ppo_loss_args;
+
+REFT_API int reft_ppo_loss(const reft_ppo_loss_args* args, int device, void* stream);
 
 #ifdef __cplusplus
 }

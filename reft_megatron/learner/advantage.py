@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reft_megatron.errors import TrainingError
+from reft_megatron.ops.gae import gae as estimate
 
 __all__ = ["Advantages", "gae", "mean_and_variance", "moments", "whiten"]
 
@@ -29,30 +30,15 @@ class Advantages:
 
 
 def gae(*, rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> Advantages:
-    """Generalised advantage estimation over the response tokens (train_rl_reft.py).
+    """Generalised advantage estimation over the response tokens (`ops.gae` has the formula).
 
     `rewards` and `values` [B, T] float, `mask` [B, T] bool. The value about token `t` is that of
     the state before token `t`, so the next state's value is the entry after it where that counts
-    and 0 where it does not: the end of a sequence, cut or not, is terminal.
-
-        delta_t = r_t + gamma V_{t+1} - V_t
-        A_t     = delta_t + gamma lam A_{t+1}
-        R_t     = A_t + V_t
-
-    Computed in float64, as the reference does, and returned as float32.
+    and 0 where it does not: the end of a sequence, cut or not, is terminal. Computed in float64, as
+    the reference does, and returned as float32.
     """
-    r = torch.where(mask, rewards, 0.0).double()
-    v = torch.where(mask, values, 0.0).double()
-    a = torch.zeros_like(r)
-    next_value = next_advantage = r.new_zeros(len(r))
-    for t in reversed(range(r.shape[1])):
-        delta = r[:, t] + gamma * next_value - v[:, t]
-        a[:, t] = delta + gamma * lam * next_advantage
-        next_value, next_advantage = v[:, t], a[:, t]
-    return Advantages(
-        advantages=torch.where(mask, a, 0.0).float(),
-        returns=torch.where(mask, a + v, 0.0).float(),
-    )
+    advantages, returns = estimate(rewards, values, mask, gamma=gamma, lam=lam)
+    return Advantages(advantages=advantages, returns=returns)
 
 
 def moments(advantages: Tensor, mask: Tensor) -> Tensor:

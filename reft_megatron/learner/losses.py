@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from reft_megatron.ops.ppo_loss import SUMS, ppo_sums
+
 __all__ = ["classification_loss", "halves_loss", "ppo_loss", "supervised_loss"]
 
 
@@ -27,47 +29,26 @@ def ppo_loss(
     clip_range: float,
     value_coef: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """PPO's clipped policy loss plus `value_coef` times its clipped value loss (train_rl_reft.py).
-
-        rho  = exp(logprobs - old_logprobs)
-        L_pg = sum w c max(-A rho, -A clip(rho, 1 - eps, 1 + eps))
-        L_vf = 1/2 sum w max((V - R)^2, (clip(V, V_old - eps, V_old + eps) - R)^2)
+    """PPO's clipped policy loss plus `value_coef` times its clipped value loss (`ops.ppo_loss`).
 
     `outputs`: logprobs, values. `fields`: mask (bool), weights, old_logprobs, old_values,
-    advantages (whitened), returns, and `importance`, the c above, which is 1 without it
-    (`learner.mismatch`). All [R, L]; computed in float32. What stands where the mask is
-    False, even NaN, reaches neither the loss nor its gradient. Returns the loss and the weighted
-    sums (float32, detached); with weights that sum to 1 over the batch they are means.
+    advantages (whitened), returns, and `importance`, which is 1 without it (`learner.mismatch`).
+    All [R, L]; computed in float32. What stands where the mask is False, even NaN, reaches neither
+    the loss nor its gradient. Returns the loss and the weighted sums (float32, detached); with
+    weights that sum to 1 over the batch they are means.
     """
-    mask = fields["mask"]
-    weights, old_logprobs, old_values, advantages, returns = (
-        _counted(fields[name], mask)
-        for name in ("weights", "old_logprobs", "old_values", "advantages", "returns")
+    names = ("weights", "old_logprobs", "old_values", "advantages", "returns")
+    importance = fields.get("importance")
+    sums = ppo_sums(
+        outputs["logprobs"].float(),
+        outputs["values"].float(),
+        mask=fields["mask"],
+        **{name: fields[name].float() for name in names},
+        importance=None if importance is None else importance.float(),
+        clip_range=clip_range,
+        value_coef=value_coef,
     )
-    logprobs, values = _counted(outputs["logprobs"], mask), _counted(outputs["values"], mask)
-
-    log_ratio = logprobs - old_logprobs
-    ratio = log_ratio.exp()
-    pg_plain = -advantages * ratio
-    pg_clipped = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
-    pg = weights * torch.maximum(pg_plain, pg_clipped)
-    if "importance" in fields:
-        pg = pg * _counted(fields["importance"], mask)
-    pg_loss = pg.sum()
-
-    vf_plain = (values - returns).square()
-    near = torch.clamp(values, old_values - clip_range, old_values + clip_range)
-    vf_clipped = (near - returns).square()
-    vf_loss = 0.5 * (weights * torch.maximum(vf_plain, vf_clipped)).sum()
-
-    loss = pg_loss + value_coef * vf_loss
-    per_token = {
-        "ratio": ratio,
-        "approx_kl": torch.expm1(log_ratio) - log_ratio,
-        "clip_fraction": (pg_clipped > pg_plain).float(),
-    }
-    sums = {name: (weights * x).sum() for name, x in per_token.items()}
-    return loss, _detached({"loss": loss, "pg_loss": pg_loss, "vf_loss": vf_loss, **sums})
+    return sums[0], _detached(dict(zip(SUMS, sums.unbind(), strict=True)))
 
 
 def supervised_loss(

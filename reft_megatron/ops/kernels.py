@@ -36,7 +36,7 @@ __all__ = [
     "summary",
 ]
 
-ABI = 6
+ABI = 7
 """REFT_KERNELS_ABI of the header that this module mirrors."""
 _FOLDER = Path(__file__).parents[1]
 CUDA = _FOLDER / "_kernels_cuda.so"
@@ -44,7 +44,7 @@ HOST = _FOLDER / "_kernels_host.so"
 DTYPES = {torch.bfloat16: 0, torch.float32: 1, torch.float8_e4m3fn: 2}
 """Their numbers in the header."""
 _OF_TRAINING = (
-    *("softmax", "softmax_gradient"),
+    *("softmax", "softmax_gradient", "gae", "ppo_loss"),
     *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
     *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
 )

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from reft_megatron.errors import ConfigError
-from reft_megatron.ops import cache_kernels, drawing, fp8_kernels, kernels, softmax
+from reft_megatron.ops import cache_kernels, drawing, fp8_kernels, gae, kernels, ppo_loss, softmax
 
 ROOT = Path(__file__).parents[2]
 HEADER = ROOT / "csrc/kernels/reft_kernels.h"
@@ -27,6 +27,8 @@ STRUCTS = {
     "reft_transpose_args": fp8_kernels._Transpose,
     "reft_softmax_args": softmax._Softmax,
     "reft_softmax_gradient_args": softmax._SoftmaxGradient,
+    "reft_gae_args": gae._Gae,
+    "reft_ppo_loss_args": ppo_loss._PpoLossArgs,
 }
 
 
@@ -106,7 +108,7 @@ int reft_probe(int device) { return device == 2 ? 0 : 100; }
 #define NOTHING(name) int reft_##name(const reft_##name##_args* a, int b, void* c) { return 0; }
 NOTHING(decode_attention) NOTHING(append) NOTHING(draw)
 NOTHING(quantise_rows) NOTHING(quantise_columns) NOTHING(transpose)
-NOTHING(softmax) NOTHING(softmax_gradient)
+NOTHING(softmax) NOTHING(softmax_gradient) NOTHING(gae) NOTHING(ppo_loss)
 """
 """A library that runs on GPU 2 alone."""
 
@@ -142,7 +144,7 @@ def test_a_probe_is_about_a_device_and_leaves_the_current_one(
 
 
 TRAINING = [
-    *("softmax", "softmax_gradient"),
+    *("softmax", "softmax_gradient", "gae", "ppo_loss"),
     *("quantise_rows", "quantise_columns", "quantise_gradient", "transpose_codes"),
     *("layer_norm_quantise", "bias_gelu_quantise", "dgelu_quantise"),
 ]

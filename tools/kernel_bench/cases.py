@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reft_megatron.ops import drawing, fp8, fp8_kernels, kernels, softmax
+from reft_megatron.ops import drawing, fp8, fp8_kernels, gae, kernels, ppo_loss, softmax
 from reft_megatron.ops.reference import drawing as drawing_reference
 from reft_megatron.ops.reference import fp8 as fp8_reference
+from reft_megatron.ops.reference import gae as gae_reference
+from reft_megatron.ops.reference import ppo_loss as ppo_reference
 from reft_megatron.ops.reference import softmax as softmax_reference
 
 __all__ = ["Case", "Shapes", "cases", "trouble"]
@@ -105,6 +107,7 @@ def cases(shapes: Shapes, device: torch.device) -> Iterator[Case]:
     )
     yield _transposing(wide, lambda s: (_codes(draw(s, tokens, inner)),), device)
     yield from _over_the_vocabulary(shapes, device)
+    yield from _of_ppo(shapes, device)
 
 
 def trouble(found: Any, wanted: Any, *, steps: float) -> str:
@@ -204,6 +207,47 @@ def _over_the_vocabulary(shapes: Shapes, device: torch.device) -> Iterator[Case]
         inputs=keyed,
         ours=partial(drawing._by_kernel if on_cpu else drawing.draw, **how, **twin),
         reference=partial(drawing_reference.draw, **how),
+        steps=_EXACT,
+    )
+
+
+def _of_ppo(shapes: Shapes, device: torch.device) -> Iterator[Case]:
+    """A micro-batch of sequences of 512 tokens."""
+    columns = min(shapes.tokens, 512)
+    rows = shapes.tokens // columns
+    on_cpu = device.type == "cpu"
+    twin: dict[str, Any] = {"library": kernels.host()} if on_cpu else {}
+    limits = {"clip_range": 0.2, "value_coef": 5.0}
+
+    def drawn(seed: int) -> tuple[Tensor, ...]:
+        made = torch.Generator(device).manual_seed(seed)
+        x = torch.randn(7, rows, columns, generator=made, device=device)
+        return x[0], x[1], x[2] > 0, *x[3:]
+
+    def estimated(seed: int) -> tuple[Tensor, ...]:
+        return drawn(seed)[:3]
+
+    def losses(by: Callable[..., Any], *x: Tensor, **how: Any) -> Any:
+        logprobs, values, mask, by_them, far, advantages, returns = x
+        fields = {"mask": mask, "weights": torch.ones_like(values), "importance": None}
+        fields |= {"old_logprobs": logprobs + 0.2 * by_them, "old_values": values + 0.2 * far}
+        return by(logprobs, values, **fields, advantages=advantages, returns=returns, **how)
+
+    yield Case(
+        name="gae",
+        nbytes=17 * rows * columns,
+        inputs=estimated,
+        ours=partial(gae._by_kernel if on_cpu else gae.gae, gamma=1.0, lam=0.95, **twin),
+        reference=partial(gae_reference.gae, gamma=1.0, lam=0.95),
+        steps=_EXACT,
+    )
+    operator = ppo_loss._by_kernel if on_cpu else torch.ops.reft.ppo_loss
+    yield Case(
+        name="ppo_loss",
+        nbytes=41 * rows * columns,
+        inputs=drawn,
+        ours=partial(losses, operator, **limits, **twin),
+        reference=partial(losses, ppo_reference.ppo_loss, **limits),
         steps=_EXACT,
     )
 

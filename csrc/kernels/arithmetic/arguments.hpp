@@ -142,6 +142,23 @@ inline int check(const reft_softmax_gradient_args& args) {
   return there ? REFT_OK : REFT_NULL;
 }
 
+inline int check(const reft_gae_args& args) {
+  if (args.rows < 0 || args.columns < 0) return REFT_BAD_SHAPE;
+  if (!args.rows || !args.columns) return REFT_OK;
+  const bool there = args.advantages && args.returns && args.rewards && args.values && args.mask;
+  return there ? REFT_OK : REFT_NULL;
+}
+
+inline int check(const reft_ppo_loss_args& args) {
+  if (args.tokens < 0 || args.tokens > INT32_MAX - REFT_PART_TOKENS) return REFT_BAD_SHAPE;
+  if (!args.sums) return REFT_NULL;
+  if (!args.tokens) return REFT_OK;
+  const bool there = args.logprob_gradients && args.value_gradients && args.parts &&
+                     args.logprobs && args.values && args.mask && args.weights &&
+                     args.old_logprobs && args.old_values && args.advantages && args.returns;
+  return there ? REFT_OK : REFT_NULL;
+}
+
 inline const char* own_message(int status) {
   switch (status) {
     case REFT_OK: return "no error";
