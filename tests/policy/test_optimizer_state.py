@@ -16,6 +16,7 @@ from reft_megatron.policy import Policy
 from reft_megatron.policy.families import Attention, Rope, llama
 from reft_megatron.policy.optimizer_state import _set_steps, _shares, _steps
 from tests.policy.scene import LAYOUTS, PPO, VOCAB, Layout, make_batches, open_other, open_policy
+from tests.thorough import choose
 
 VOCABULARY = ("word_embeddings.weight", "output_layer.weight")
 BEFORE, AFTER = 3, 5
@@ -107,21 +108,26 @@ def whole(ranks, fields, runs):
     return run
 
 
+SOME_MOVES = [
+    ("tp2-pp2", "dp2", (ON,), (ON,)),
+    ("dp2", "tp2-pp2", (OFF,), (OFF,)),
+    ("dp2", "pp2-vpp2", (ON,), (OFF,)),
+    ("tp2-pp2", "pp2-dp2", (OFF,), (ON,)),
+    ("tp2-pp2", "dp2", (ON, LLAMA), (ON, LLAMA)),
+    ("dp2", "tp2-pp2", (ON, BF16), (ON, BF16)),
+]
+OTHER_MOVES = [
+    ("tp2-pp2", "dp2", (OFF,), (OFF,)),
+    ("dp2", "tp2-pp2", (ON,), (ON,)),
+    ("dp2", "tp2-pp2", (ON, LLAMA), (ON, LLAMA)),
+    ("tp2-pp2", "dp2", (ON, BF16), (ON, BF16)),
+]
+
+
 @pytest.mark.megatron
 @pytest.mark.parametrize(
     ("writer", "reader", "before", "after"),
-    [
-        ("tp2-pp2", "dp2", (ON,), (ON,)),
-        ("tp2-pp2", "dp2", (OFF,), (OFF,)),
-        ("dp2", "tp2-pp2", (ON,), (ON,)),
-        ("dp2", "tp2-pp2", (OFF,), (OFF,)),
-        ("dp2", "pp2-vpp2", (ON,), (OFF,)),
-        ("tp2-pp2", "pp2-dp2", (OFF,), (ON,)),
-        ("tp2-pp2", "dp2", (ON, LLAMA), (ON, LLAMA)),
-        ("dp2", "tp2-pp2", (ON, LLAMA), (ON, LLAMA)),
-        ("tp2-pp2", "dp2", (ON, BF16), (ON, BF16)),
-        ("dp2", "tp2-pp2", (ON, BF16), (ON, BF16)),
-    ],
+    choose(SOME_MOVES, [*SOME_MOVES, *OTHER_MOVES]),
 )
 def test_a_run_goes_on_at_another_layout(
     ranks, alone, fields, whole, tmp_path, *, writer, reader, before, after

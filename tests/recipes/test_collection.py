@@ -20,6 +20,7 @@ from reft_megatron.rollouts.ledger import Ledger
 from reft_megatron.types import Reason, Verdict
 from tests.launch import CONSTANT_LR, Launcher, Run, differences
 from tests.ranks import Ranks
+from tests.thorough import choose
 
 pytestmark = pytest.mark.megatron
 SETTINGS = (
@@ -34,8 +35,7 @@ SETTINGS = (
 )
 MANY = (*SETTINGS, "ppo.batch_size=32", "ppo.samples_per_problem=8", "ppo.iterations=1")
 """So many rollouts that the journal is written while others are generated."""
-KILLS = int(os.environ.get("REFT_KILLS", "4"))
-"""Ten say no more than four, and take a minute."""
+KILLS = choose(2, 10)
 
 
 @pytest.fixture(scope="module")

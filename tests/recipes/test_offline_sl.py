@@ -16,7 +16,7 @@ from reft_megatron.cli import main
 from reft_megatron.recipes import offline_sl
 from reft_megatron.recipes.supervised import Document
 from reft_megatron.types import Reason, Rollout, Verdict
-from tests.launch import QUAD, Launcher, Run
+from tests.launch import Launcher, Run
 from tests.ranks import Ranks
 from tests.recipes.scored_ledger import SAMPLES, rollouts_of, write_ledger
 from tests.recipes.test_sft import assert_same
@@ -25,6 +25,7 @@ OFFLINE = (
     *("offline_sl.epochs=3", "offline_sl.batch_size=16", "offline_sl.evaluate_every=2"),
     *("checkpoint.every=1", "checkpoint.keep_last=9"),
 )
+PAIR = ("parallel.tensor=2", "parallel.sequence=true")
 EPOCH = 6
 """Steps of an epoch: 32 gold chains and two right completions of each of 32 problems, 16 a step."""
 
@@ -36,15 +37,15 @@ def trained_on(launch: Launcher, **options: Any) -> list[Rollout]:
 
 
 @pytest.fixture(scope="module")
-def quad(launch: Launcher) -> tuple[str, ...]:
+def pair(launch: Launcher) -> tuple[str, ...]:
     ledger = write_ledger(launch.folder / "right-ones", launch, trained_on(launch))
-    return (*OFFLINE, *QUAD, f"offline_sl.ledger={ledger}")
+    return (*OFFLINE, *PAIR, f"offline_sl.ledger={ledger}")
 
 
 @pytest.fixture(scope="module")
-def trained(launch: Launcher, quad: tuple[str, ...]) -> Run:
-    """Three undisturbed epochs at TP2 x PP2."""
-    return launch(4, "offline_sl", "offline", *quad)
+def trained(launch: Launcher, pair: tuple[str, ...]) -> Run:
+    """Three undisturbed epochs at TP2."""
+    return launch(2, "offline_sl", "offline", *pair)
 
 
 @pytest.mark.megatron
@@ -66,20 +67,20 @@ def test_it_learns(trained: Run) -> None:
 
 @pytest.mark.megatron
 def test_kill_9_in_epoch_2_and_resume(
-    launch: Launcher, trained: Run, quad: tuple[str, ...]
+    launch: Launcher, trained: Run, pair: tuple[str, ...]
 ) -> None:
-    run = launch.start(4, "offline_sl", "offline-killed", *quad)
+    run = launch.start(2, "offline_sl", "offline-killed", *pair)
     run.signal(signal.SIGKILL, once=lambda: run.has(EPOCH) and run.step > EPOCH)
-    assert sorted(run.complaint.split(", ")) == [f"rank {r} ended with status 9" for r in range(4)]
+    assert sorted(run.complaint.split(", ")) == [f"rank {r} ended with status 9" for r in range(2)]
     assert EPOCH < run.step < 2 * EPOCH
-    resumed = launch(4, "offline_sl", "offline-killed", *quad)
+    resumed = launch(2, "offline_sl", "offline-killed", *pair)
     assert f"resumed after step {EPOCH}" in resumed.out[0]
     assert_same(resumed, trained, steps=range(EPOCH, 3 * EPOCH + 1, EPOCH))
 
 
 @pytest.mark.megatron
-def test_the_layout_does_not_matter(launch: Launcher, trained: Run, quad: tuple[str, ...]) -> None:
-    alone = [setting for setting in quad if not setting.startswith("parallel.")]
+def test_the_layout_does_not_matter(launch: Launcher, trained: Run, pair: tuple[str, ...]) -> None:
+    alone = [setting for setting in pair if not setting.startswith("parallel.")]
     run = launch(1, "offline_sl", "offline-alone", *alone)
     for name in ("train/loss", "train/grad_norm"):
         assert run.series(name) == pytest.approx(trained.series(name), rel=1e-3)

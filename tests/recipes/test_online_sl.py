@@ -38,26 +38,26 @@ def settings(launch: Launcher, warm: Run) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def quad(settings: tuple[str, ...]) -> tuple[str, ...]:
-    return (*settings, *QUAD, "model.dropout=0.1", "online_sl.iterations=3")
+def staged(settings: tuple[str, ...]) -> tuple[str, ...]:
+    return (*settings, "parallel.pipeline=2", "model.dropout=0.1", "online_sl.iterations=3")
 
 
 @pytest.fixture(scope="module")
-def trained(launch: Launcher, quad: tuple[str, ...]) -> Run:
-    """Three undisturbed iterations at TP2 x PP2."""
-    return launch(4, "online_sl", "self-trained", *quad)
+def trained(launch: Launcher, staged: tuple[str, ...]) -> Run:
+    """Three undisturbed iterations at PP2."""
+    return launch(2, "online_sl", "self-trained", *staged)
 
 
 @pytest.mark.megatron
 def test_kill_9_in_iteration_2_and_resume(
-    launch: Launcher, trained: Run, quad: tuple[str, ...]
+    launch: Launcher, trained: Run, staged: tuple[str, ...]
 ) -> None:
-    run = launch.start(4, "online_sl", "self-killed", *quad)
+    run = launch.start(2, "online_sl", "self-killed", *staged)
     begun = run.folder / "ledger" / "iteration-000002"
     run.signal(signal.SIGKILL, once=lambda: run.has(1) and begun.exists())
-    assert sorted(run.complaint.split(", ")) == [f"rank {r} ended with status 9" for r in range(4)]
+    assert sorted(run.complaint.split(", ")) == [f"rank {r} ended with status 9" for r in range(2)]
     assert not run.has(2)
-    resumed = launch(4, "online_sl", "self-killed", *quad)
+    resumed = launch(2, "online_sl", "self-killed", *staged)
     assert "resumed after step 1" in resumed.out[0]
     assert resumed.content("metrics.jsonl") == trained.content("metrics.jsonl")
     assert resumed.content("ledger/**/*") == trained.content("ledger/**/*")
@@ -88,13 +88,13 @@ def test_metrics_make_sense(trained: Run) -> None:
 
 @pytest.mark.megatron
 def test_a_replay_gives_the_very_same_updates_and_must_ask_the_same(
-    launch: Launcher, trained: Run, quad: tuple[str, ...]
+    launch: Launcher, trained: Run, staged: tuple[str, ...]
 ) -> None:
     """Gold chains are those of the run's own problems."""
     replay = f"rollouts.replay={trained.folder / 'ledger'}"
-    run = launch(4, "online_sl", "self-replayed", *quad, replay)
+    run = launch(2, "online_sl", "self-replayed", *staged, replay)
     assert run.content("metrics.jsonl") == trained.content("metrics.jsonl")
-    message = launch.refused(4, "online_sl", "self-strange", *quad, replay, "run.seed=5")
+    message = launch.refused(2, "online_sl", "self-strange", *staged, replay, "run.seed=5")
     assert message.startswith(
         f"reft-megatron: ConfigError: iteration 1 of {replay} has completions"
     )
@@ -144,7 +144,7 @@ def right_texts(folder: Path, number: int, *, reference: bool) -> list[tuple[str
 def test_right_completions_and_gold_chains_half_and_half(
     launch: Launcher, ranks: Ranks, trained: Run, settings: tuple[str, ...], parity: str
 ) -> None:
-    """And the layout does not matter: one rank does what four did."""
+    """And the layout does not matter: one rank does what two did."""
     name = f"self-{parity}"
     asked = (*settings, f"task.parity={parity}", "online_sl.iterations=2", f"run.name={name}")
     (seen,) = ranks(1, play_recorded, (*launch.base, *asked))

@@ -20,11 +20,11 @@ from tests.recipes.scored_ledger import SAMPLES, rollouts_of, write_ledger
 from tests.recipes.test_sft import assert_same
 
 pytestmark = pytest.mark.megatron
-EPOCH = 24
-"""Steps of an epoch: six rollouts of each of 32 problems, eight a step."""
+EPOCH = 12
+"""Steps of an epoch: six rollouts of each of 32 problems, 16 a step."""
 RERANK = (
-    *("model.head=rerank", "model.dropout=0.1", "optimizer.lr=0.001"),
-    *("rerank.epochs=4", "rerank.batch_size=8", "rerank.dev_size=8"),
+    *("model.head=rerank", "model.dropout=0.1", "optimizer.lr=0.0015"),
+    *("rerank.epochs=4", "rerank.batch_size=16", "rerank.dev_size=8"),
     *("checkpoint.every=1", "checkpoint.keep_last=9"),
 )
 

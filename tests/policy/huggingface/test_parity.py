@@ -34,6 +34,7 @@ from tests.policy.huggingface.zoo import (
     tokenizer_of,
 )
 from tests.policy.scene import PAD, Layout, configure
+from tests.thorough import choose
 
 EACH_KIND = ("galactica", "llama 3", "codellama", "qwen2 window", "qwen3", "mistral")
 
@@ -59,6 +60,7 @@ PLACES = {
     "tp2-pp2": Place(layout=Layout(world=4, tensor=2, pipeline=2)),
     "tp2-pp2-sp": Place(layout=Layout(world=4, tensor=2, pipeline=2), sequence=True),
 }
+SOME_PLACES = ("1", "tp2", "tp2-sp", "pp2", "tp2-pp2-sp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,7 @@ def test_the_zoo_is_worth_the_comparison(said):
 
 
 @pytest.mark.megatron
-@pytest.mark.parametrize("name", PLACES)
+@pytest.mark.parametrize("name", choose(SOME_PLACES, PLACES))
 def test_logits_values_scores_and_greedy_completions_are_transformers(ranks, root, said, name):
     place = PLACES[name]
     seen = ranks(place.layout.world, play, place, root)

@@ -14,6 +14,7 @@ from reft_megatron.policy.plan.memory import predict_memory, stage_memory
 from reft_megatron.policy.plan.weights import buffers, code_bytes, stage_chunks
 from tests.policy.plan.shapes import case_of
 from tests.policy.scene import LAYOUTS, ONE, Layout, open_policy
+from tests.thorough import choose
 
 BY_WORLD = {
     world: {name: layout for name, layout in LAYOUTS.items() if layout.world == world}
@@ -21,6 +22,7 @@ BY_WORLD = {
 }
 PRECISIONS = ("fp32", "bf16")
 SHARDED = (True, False)
+BOTH = tuple(product(PRECISIONS, SHARDED))
 
 
 def settings(precision: str, sharded: bool) -> tuple[str, str]:
@@ -70,7 +72,7 @@ def play_measuring(layouts: dict[str, Layout]) -> dict[tuple[str, str, bool], Se
     return {
         (name, precision, sharded): measure(open_policy(layout, *settings(precision, sharded)))
         for name, layout in layouts.items()
-        for precision, sharded in product(PRECISIONS, SHARDED)
+        for precision, sharded in choose(zip(PRECISIONS, SHARDED, strict=True), BOTH)
     }
 
 
