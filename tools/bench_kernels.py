@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ if not __package__:  # started by its path: `tools` is found from the root
 from reft_megatron.errors import ReftError
 from reft_megatron.ops import kernels
 from tools.kernel_bench.cases import Case, Shapes, cases, trouble
-from tools.kernel_bench.stopwatch import ceilings, compare, sets_of
+from tools.kernel_bench.stopwatch import ceilings, compare, compiled, extra_mib, gpu, sets_of
 from tools.machine import describe_machine
 
 _SHAPES = {
@@ -51,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(describe_machine("torch", "reft-megatron"))
     record: dict[str, Any] = {"library": library, "torch": torch.__version__}
     if device.type == "cuda":
-        record |= {"gpu": _gpu(), "ceilings": ceilings()}
+        record |= {"gpu": gpu(), "ceilings": ceilings()}
     shapes = _shapes(options, device)
     rows = [_row(case, device, record) for case in cases(shapes, device)]
     if device.type == "cuda":
-        record["gpu_after"] = _gpu()
+        record["gpu_after"] = gpu()
     _print(rows, record, shapes)
     print(json.dumps(record | {"shapes": _told(shapes), "operators": rows}))
     return 1 if any(row["wrong"] for row in rows) else 0
@@ -81,27 +80,17 @@ def _row(case: Case, device: torch.device, record: dict[str, Any]) -> dict[str, 
     if wrong or device.type == "cpu":
         return row
     sets = [inputs, *(case.inputs(seed) for seed in range(10, 10 * sets_of(case.nbytes), 10))]
-    times = compare(case.ours, case.reference, sets)
+    times = compare(case.ours, [case.reference, compiled(case.reference)], sets)
+    eager, fast = times.rivals
     return row | {
         "ms": times.ours,
-        "eager_ms": times.eager,
-        "compiled_ms": times.compiled,
+        "eager_ms": eager,
+        "compiled_ms": fast,
         "noisy": times.noisy,
         "share_of_copy": case.nbytes / times.ours / 1e9 / record["ceilings"]["copy_tb_s"],
-        "extra_mib": _extra_mib(case.ours, inputs),
-        "eager_extra_mib": _extra_mib(case.reference, inputs),
+        "extra_mib": extra_mib(case.ours, inputs),
+        "eager_extra_mib": extra_mib(case.reference, inputs),
     }
-
-
-def _extra_mib(call: Any, inputs: tuple[Any, ...]) -> float:
-    """The most memory beside inputs and outputs."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    out = call(*inputs)
-    torch.cuda.synchronize()
-    extra = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
-    del out
-    return extra / 2**20
 
 
 def _print(rows: list[dict[str, Any]], record: dict[str, Any], shapes: Shapes) -> None:
@@ -124,17 +113,6 @@ def _print(rows: list[dict[str, Any]], record: dict[str, Any], shapes: Shapes) -
     Console(width=140).print(table)
     told = ", ".join(f"{name} {x:.2f}" for name, x in record.get("ceilings", {}).items())
     print(f"ceilings: {told}" if measured else f"{_UNMEASURED}; the host twin was checked.")
-
-
-def _gpu() -> str:
-    """Name, driver and clocks, as nvidia-smi says; its error where it fails."""
-    asked = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu"
-    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"]
-    try:
-        ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    except OSError as error:
-        return f"{torch.cuda.get_device_name()}; no nvidia-smi ({error})"
-    return (ended.stdout or ended.stderr).strip()
 
 
 def _shapes(options: argparse.Namespace, device: torch.device) -> Shapes:

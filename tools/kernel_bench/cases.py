@@ -212,31 +212,29 @@ def _over_the_vocabulary(shapes: Shapes, device: torch.device) -> Iterator[Case]
 
 
 def _of_ppo(shapes: Shapes, device: torch.device) -> Iterator[Case]:
-    """A micro-batch of sequences of 512 tokens."""
-    columns = min(shapes.tokens, 512)
-    rows = shapes.tokens // columns
+    """A micro-batch of sequences of 512 tokens, or of shorter ones, eight at least."""
+    columns = min(shapes.tokens // 8, 512)
+    size = (shapes.tokens // columns, columns)
     on_cpu = device.type == "cpu"
     twin: dict[str, Any] = {"library": kernels.host()} if on_cpu else {}
     limits = {"clip_range": 0.2, "value_coef": 5.0}
 
     def drawn(seed: int) -> tuple[Tensor, ...]:
         made = torch.Generator(device).manual_seed(seed)
-        x = torch.randn(7, rows, columns, generator=made, device=device)
-        return x[0], x[1], x[2] > 0, *x[3:]
-
-    def estimated(seed: int) -> tuple[Tensor, ...]:
-        return drawn(seed)[:3]
+        x = torch.randn(6, *size, generator=made, device=device)
+        weights = torch.full(size, 1 / shapes.tokens, device=device)
+        near = [0.8 * x[n] + 0.2 * x[n + 2] for n in range(2)]
+        return x[0], x[1], x[2] > 0, weights, *near, x[4], x[5]
 
     def losses(by: Callable[..., Any], *x: Tensor, **how: Any) -> Any:
-        logprobs, values, mask, by_them, far, advantages, returns = x
-        fields = {"mask": mask, "weights": torch.ones_like(values), "importance": None}
-        fields |= {"old_logprobs": logprobs + 0.2 * by_them, "old_values": values + 0.2 * far}
-        return by(logprobs, values, **fields, advantages=advantages, returns=returns, **how)
+        names = ("weights", "old_logprobs", "old_values", "advantages", "returns")
+        fields = dict(zip(names, x[3:], strict=True))
+        return by(x[0], x[1], mask=x[2], importance=None, **fields, **limits, **how)
 
     yield Case(
         name="gae",
-        nbytes=17 * rows * columns,
-        inputs=estimated,
+        nbytes=17 * shapes.tokens,
+        inputs=lambda seed: drawn(seed)[:3],
         ours=partial(gae._by_kernel if on_cpu else gae.gae, gamma=1.0, lam=0.95, **twin),
         reference=partial(gae_reference.gae, gamma=1.0, lam=0.95),
         steps=_EXACT,
@@ -244,10 +242,10 @@ def _of_ppo(shapes: Shapes, device: torch.device) -> Iterator[Case]:
     operator = ppo_loss._by_kernel if on_cpu else torch.ops.reft.ppo_loss
     yield Case(
         name="ppo_loss",
-        nbytes=41 * rows * columns,
+        nbytes=37 * shapes.tokens,
         inputs=drawn,
-        ours=partial(losses, operator, **limits, **twin),
-        reference=partial(losses, ppo_reference.ppo_loss, **limits),
+        ours=partial(losses, operator, **twin),
+        reference=partial(losses, ppo_reference.ppo_loss),
         steps=_EXACT,
     )
 

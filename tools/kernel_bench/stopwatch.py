@@ -1,11 +1,12 @@
-"""Times and ceilings of one GPU: by CUDA events, on inputs that no cache holds.
+"""Times, memory and ceilings of one GPU, on inputs that no cache holds.
 
-Owns the protocol: warm-up, sets of inputs in turn, medians, ours before and after its rivals, so
-that a GPU that changes its clock meanwhile is seen.
+Owns the protocol: CUDA events, warm-up, sets of inputs in turn, medians, ours before and after its
+rivals, so that a GPU that changes its clock meanwhile is seen.
 """
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -15,7 +16,7 @@ import torch
 
 from reft_megatron.ops import fp8
 
-__all__ = ["Times", "ceilings", "compare", "sets_of"]
+__all__ = ["Times", "ceilings", "compare", "compiled", "extra_mib", "gpu", "sets_of"]
 
 _WARM_UPS, _REPEATS, _AT_ONCE = 3, 30, 8
 _SETS, _CACHES = 4, 240 << 20
@@ -29,11 +30,9 @@ class Times:
     """Milliseconds of a call."""
 
     ours: float
-    """Of the operator."""
-    eager: float
-    """Of the reference, as it stands."""
-    compiled: float
-    """Of the reference, compiled; the compilation does not count."""
+    """Of what is measured."""
+    rivals: tuple[float, ...]
+    """Of each of its rivals."""
     noisy: bool
     """True if ours took another time before its rivals than after: then nothing is sure."""
 
@@ -43,18 +42,46 @@ def sets_of(nbytes: int) -> int:
     return min(max(_SETS, -(-_CACHES // max(nbytes, 1))), _MOST_SETS)
 
 
+def compiled(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, as fast as torch makes it; the compilation itself is part of a warm-up."""
+    fast: Callable[..., Any] = torch.compile(call, mode="max-autotune-no-cudagraphs")
+    return fast
+
+
 def compare(
-    ours: Callable[..., Any], rival: Callable[..., Any], sets: Sequence[tuple[Any, ...]]
+    ours: Callable[..., Any],
+    rivals: Sequence[Callable[..., Any]],
+    sets: Sequence[tuple[Any, ...]],
 ) -> Times:
-    """Both on the same sets of inputs."""
-    compiled = torch.compile(rival, mode="max-autotune-no-cudagraphs")
-    first, eager, fast, last = (_milliseconds(call, sets) for call in (ours, rival, compiled, ours))
+    """All on the same sets of inputs, ours before and after the rivals."""
+    first, *others, last = (_milliseconds(call, sets) for call in (ours, *rivals, ours))
     return Times(
         ours=min(first, last),
-        eager=eager,
-        compiled=fast,
+        rivals=tuple(others),
         noisy=abs(first - last) > _NOISE * min(first, last),
     )
+
+
+def extra_mib(call: Callable[..., Any], inputs: tuple[Any, ...]) -> float:
+    """The most memory beside inputs and outputs, in MiB."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    out = call(*inputs)
+    torch.cuda.synchronize()
+    extra = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+    del out
+    return extra / 2**20
+
+
+def gpu() -> str:
+    """Name, driver and clocks, as nvidia-smi says; its error where it fails."""
+    asked = "name,driver_version,clocks.sm,clocks.mem,temperature.gpu"
+    command = ["nvidia-smi", f"--query-gpu={asked}", "--format=csv,noheader"]
+    try:
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    except OSError as error:
+        return f"{torch.cuda.get_device_name()}; no nvidia-smi ({error})"
+    return (ended.stdout or ended.stderr).strip()
 
 
 def ceilings(*, gigabytes: int = 8, size: int = 8192) -> dict[str, float]:
