@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,9 @@ from reft_megatron.files import write_whole
 
 __all__ = ["parser", "run"]
 
+_IN_FILES = 160
+"""Columns of a table."""
+
 
 def run(arguments: Sequence[str]) -> None:
     """Run the command; raises ReftError for bad input and for a stage that failed or stopped."""
@@ -45,7 +49,9 @@ def run(arguments: Sequence[str]) -> None:
     for name in [*options.redo, *filter(None, [options.stage])]:
         if name not in pipeline.stages:
             raise ConfigError(f"no stage {name}; there are {', '.join(pipeline.stages)}.")
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+    # A file or a pipe has no width, and takes long lines.
+    width = None if sys.stdout.isatty() else _IN_FILES
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, width=width)
     if options.table:
         _tell(console, _finished(console, pipeline))
         return

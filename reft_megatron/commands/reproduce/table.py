@@ -33,11 +33,11 @@ def _methods(results: Results) -> Table:
     columns = [name for way in KINDS if (name := largest(names, way))]
     title = f"{results.title}: {results.num_problems:,} {results.split} problems, percent"
     table = _table(results, title)
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for column in columns:
-        table.add_column(column, justify="right")
+        _add_figures(table, column)
     if results.baseline:
-        table.add_column(f"top-1 over {results.baseline}", justify="right")
+        _add_figures(table, f"top-1 over {results.baseline}")
     for same in results.by_name():
         cells = [_cell([m.figures.get(column) for m in same]) for column in columns]
         if results.baseline:
@@ -50,9 +50,9 @@ def _choosing(results: Results) -> Table:
     """What voting and reranking add, on the same problems."""
     names = dict.fromkeys(name for method in results.methods for name in method.gains)
     table = _table(results, "What choosing among samples adds, points on the same problems")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
+        _add_figures(table, name)
     for same in results.by_name():
         if same[0].gains:
             cells = [_cell([m.gains.get(name) for m in same], signed=True) for name in names]
@@ -63,7 +63,7 @@ def _choosing(results: Results) -> Table:
 def _beside_the_paper(results: Results) -> Table:
     """The gap is told where ours is the paper's figure, vote@100 for vote@100."""
     table = _table(results, "Ours beside the paper's, percent")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for column in ("ours", "paper", "gap"):
         table.add_column(column, justify="right")
     table.add_column("source")
@@ -93,6 +93,11 @@ def _table(results: Results, title: str) -> Table:
         else f"medians over seeds {seeds}; in brackets the least and the greatest"
     )
     return Table(title=title, title_justify="left", caption=kind, caption_justify="left")
+
+
+def _add_figures(table: Table, heading: str) -> None:
+    """A column that may become narrow, but never cuts a word of its heading."""
+    table.add_column(heading, justify="right", min_width=max(map(len, heading.split())))
 
 
 def _cell(figures: Sequence[Estimate | None], *, signed: bool = False) -> str:

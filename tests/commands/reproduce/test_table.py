@@ -49,3 +49,11 @@ def test_one_seed_shows_intervals_over_problems(tmp_path: Path) -> None:
     finished(tmp_path)
     rows = shown(read_pipeline(tmp_path / "small.yaml", seeds=[1]))
     assert ["SFT", "25.0 (0.0 to 75.0)", "", "", "", ""] in rows
+
+
+def test_nothing_is_cut_on_a_narrow_terminal(tmp_path: Path) -> None:
+    narrow = Console(file=io.StringIO(), width=90, force_terminal=True, color_system=None)
+    show_results(narrow, gather(finished(tmp_path)))
+    told = narrow.file.getvalue()
+    assert "\u2026" not in told
+    assert all(name in told for name in ("rerank@2", "vote@2", "pass@2"))
