@@ -145,7 +145,9 @@ def _measure(options: argparse.Namespace, shapes: Shapes) -> None:
     ratios = [
         alone / ours for alone, ours in zip(clock.times[_ALONE], clock.times[_LEDGER], strict=True)
     ]
-    low, middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, middle, high = (
+        quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
     print(
         f"The ledger writes at {middle:.2f} of the bare disk: median of {len(ratios)} iterations, "
         f"half of which lie between {low:.2f} and {high:.2f}."

@@ -256,7 +256,7 @@ def test_kills_at_random_moments_change_nothing(launch: Launcher, settings: tupl
         killed.append(run.step)
     assert run.codes == [0]
     print(f"\nkilled in or after iterations {killed}")
-    assert len(set(killed)) > 2
+    assert len(set(killed)) >= min(KILLS, 3)
     assert max(killed) < 2 * KILLS + 4, "each kill must meet a run that is at work"
     assert run.content("metrics.jsonl") == whole.content("metrics.jsonl")
     assert run.content("ledger/**/*") == whole.content("ledger/**/*")
