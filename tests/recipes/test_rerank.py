@@ -67,10 +67,12 @@ def test_it_learns_to_tell_right_from_wrong(trained: Run) -> None:
     assert "rollouts: 48 dev (33.3% right), 192 learnt from (33.3% right)\n" in trained.out[0]
 
 
-def test_the_loss_can_select(launch: Launcher, trained: Run, arguments: tuple[str, ...]) -> None:
-    run = launch(1, "rerank", "by-loss", *arguments, "rerank.select=loss")
+def test_the_loss_can_select(launch: Launcher, arguments: tuple[str, ...]) -> None:
+    wild = ("rerank.epochs=3", "optimizer.lr=0.01")  # so that the last epoch is not the best
+    run = launch(1, "rerank", "by-loss", *arguments, "rerank.select=loss", *wild)
     losses = run.series("eval/dev_loss")
-    assert losses == trained.series("eval/dev_loss")
+    assert len(losses) == 3
+    assert min(losses) < losses[-1], "the story needs a best epoch before the last"
     best = EPOCH * (1 + losses.index(min(losses)))
     assert f"best->step_{best:08d}" in run.checkpoints
     assert run.summary["best_dev_loss"] == min(losses)
