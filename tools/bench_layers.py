@@ -33,6 +33,7 @@ from tools.machine import describe_machine
 _SHAPES = {
     "cuda": Shapes(
         tokens=(4096, 8192, 16384),
+        scored=8192,
         slots=(128, 256),
         context=700,
         hidden=4096,
@@ -43,6 +44,7 @@ _SHAPES = {
     ),
     "cpu": Shapes(
         tokens=(48,),
+        scored=40,
         slots=(16,),
         context=24,
         hidden=128,

@@ -39,6 +39,8 @@ class Shapes:
 
     tokens: tuple[int, ...]
     """Of micro-batches."""
+    scored: int
+    """Tokens whose log-probs are wanted."""
     slots: tuple[int, ...]
     """Sequences that decode at once."""
     context: int
@@ -83,7 +85,7 @@ def blocks(shapes: Shapes, device: torch.device) -> Iterator[Block]:
         yield _feed_forward(shapes, tokens, device)
     for slots in shapes.slots:
         yield _decode(shapes, slots, device)
-    yield _logprob(shapes, max(shapes.tokens), device)
+    yield _logprob(shapes, device)
 
 
 def distance(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> float:
@@ -184,8 +186,9 @@ def _decode(shapes: Shapes, slots: int, device: torch.device) -> Block:
     )
 
 
-def _logprob(shapes: Shapes, tokens: int, device: torch.device) -> Block:
+def _logprob(shapes: Shapes, device: torch.device) -> Block:
     """Log-probs of targets, forward and backward, without logits of all tokens at once."""
+    tokens = shapes.scored
     shard = VocabShard(start=0, real=shapes.vocabulary, group=None)
     weight = _gauss(80, shapes.vocabulary, shapes.hidden, device=device) / shapes.hidden**0.5
 

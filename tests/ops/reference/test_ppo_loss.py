@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reft_megatron.ops.reference import ppo_loss as reference
-from tests.ops.test_ppo_loss import LIMITS, scene, wide
+from tests.ops.ppo_scene import LIMITS, scene, wide
 
 
 def by_torch(

@@ -19,14 +19,14 @@ def test_every_shape_has_its_block():
     assert len(set(names)) == len(names) == 2 + 2 + 1
     assert "feed-forward, 16 tokens, forward and backward" in names
     assert "decoding a layer, 8 sequences of 24 positions" in names
-    assert "log-probs of 32 tokens, forward and backward" in names
+    assert "log-probs of 40 tokens, forward and backward" in names
 
 
 def test_targets_are_those_of_the_plan():
     at_scale = {block.name.split(",")[0]: block for block in blocks(SHAPES, CPU)}
     assert at_scale["feed-forward"].wanted == 1.35, "under 8,192 tokens"
     assert at_scale["decoding a layer"].wanted == 1.5
-    assert at_scale["log-probs of 32 tokens"].memory == 1 / 8
+    assert at_scale["log-probs of 40 tokens"].memory == 1 / 8
 
 
 def test_seeds_make_other_inputs_and_the_same_again():
