@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reft_megatron.cli import main
 from reft_megatron.commands.reproduce.figures import gather
 from reft_megatron.commands.reproduce.pipeline import Pipeline
 from reft_megatron.commands.reproduce.pipeline_file import read_pipeline
@@ -57,3 +58,10 @@ def test_nothing_is_cut_on_a_narrow_terminal(tmp_path: Path) -> None:
     told = narrow.file.getvalue()
     assert "\u2026" not in told
     assert all(name in told for name in ("rerank@2", "vote@2", "pass@2"))
+
+
+def test_a_pipe_has_room_for_every_cell(tmp_path: Path, capfd) -> None:
+    finished(tmp_path)
+    assert main(["reproduce", "--config", str(tmp_path / "small.yaml"), "--table"]) == 0
+    told = capfd.readouterr().out
+    assert all(cell in told for cell in ("top-1 over SFT", "+25.0 (+25.0 to +25.0)"))
