@@ -18,7 +18,7 @@ from pathlib import Path
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["Package", "apex", "check_packages", "transformer_engine"]
+__all__ = ["INSTALL_TE", "Package", "apex", "check_packages", "transformer_engine"]
 
 _TRY = """
 import json, sys
@@ -26,12 +26,14 @@ sys.path[:] = json.loads(sys.argv[1])
 try:
     import transformer_engine
     import transformer_engine.pytorch
-    told = ["", getattr(transformer_engine, "__version__", "of no version")]
+    told = ["", transformer_engine.__version__]
 except BaseException as error:
     told = [type(error).__name__, " ".join(str(error).split())]
 print(json.dumps(told))
 """
-_INSTALL = "pip install 'transformer-engine[core_cu13,pytorch]>=2.9,<2.12'"
+_COMMAND = "pip install 'transformer-engine[core_cu13,pytorch]>=2.9,<2.12'"
+INSTALL_TE = f"Install it ({_COMMAND})"
+"""What to do where it is wanted and missing."""
 _SECONDS = 120
 
 
@@ -43,6 +45,8 @@ class Package:
     """It is there, and is what its name says."""
     told: str
     """Its version or place, or what is wrong."""
+    version: str = ""
+    """Of Transformer Engine, where it is usable."""
     remedy: str = ""
     """What to do, where Megatron cannot be imported, or cannot be trusted, beside it."""
 
@@ -72,12 +76,12 @@ def transformer_engine() -> Package:
     except subprocess.TimeoutExpired:
         error, text = "TimeoutExpired", f"its import takes more than {_SECONDS} s"
     if not error:
-        return Package(usable=True, told=f"Transformer Engine {text}")
+        return Package(usable=True, told=f"Transformer Engine {text}", version=text)
     told = f"Transformer Engine is installed and cannot be imported ({error}: {text})"
     if error in ("ImportError", "ModuleNotFoundError"):
         return Package(usable=False, told=told)  # Megatron goes without it
     remedy = (
-        f"Megatron cannot be imported beside one like that: install all of it ({_INSTALL}) or "
+        f"Megatron cannot be imported beside one like that: install all of it ({_COMMAND}) or "
         "remove it (pip uninstall transformer_engine transformer_engine_torch)."
     )
     return Package(usable=False, told=told, remedy=remedy)

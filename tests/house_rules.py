@@ -44,6 +44,7 @@ IMPORT_LATE = {
     "reft_megatron/commands/reproduce/command.py": "reft_megatron.commands.reproduce.report",
     "reft_megatron/log/": "wandb",
     "reft_megatron/policy/device.py": "megatron",
+    "reft_megatron/policy/fp8/": "reft_megatron.policy.fp8.transformer_engine",
     "reft_megatron/policy/verify.py": "transformers",
 }
 PRINT = ("reft_megatron/cli.py", "reft_megatron/log/")

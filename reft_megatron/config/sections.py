@@ -135,7 +135,9 @@ class Fp8Config:
     """FP8 arithmetic, where `model.precision` asks for it (docs/precision.md)."""
 
     provider: Literal["ours", "te"] = "ours"
-    """Who serves the layers: this package, or Transformer Engine."""
+    """Who serves the layers: this package, or Transformer Engine (GPUs only)."""
+    te_recipe: Literal["tensorwise", "blockwise", "mxfp8"] = "tensorwise"
+    """How Transformer Engine scales: current scales of tensors or of blocks, or microscaling."""
     first_layers_bf16: Zero = 0
     """Layers at the beginning of the model that stay in bf16."""
     last_layers_bf16: Zero = 0

@@ -8,7 +8,7 @@ Engine; and the config that Megatron hands to each of them. Layers in FP8 are `p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
@@ -44,6 +44,10 @@ class PolicyTransformerConfig(TransformerConfig):
     """Layers that are FP8, counted from 0 in the whole model."""
     fp8_cache: bool = field(kw_only=True, default=False)
     """Keys and values of sampling are kept in FP8."""
+    fp8_provider: Literal["ours", "te"] = field(kw_only=True, default="ours")
+    """Whose those layers are."""
+    te_recipe: str = field(kw_only=True, default="tensorwise")
+    """How Transformer Engine scales, if they are its own."""
 
 
 class LayerNorm(torch.nn.LayerNorm):
@@ -90,6 +94,8 @@ def fp8_settings(architecture: Architecture, model: ModelConfig, fp8: Fp8Config)
         "fp8_weights": Fp8Weights(always=model.precision == "fp8"),
         "fp8_layers": range(fp8.first_layers_bf16, architecture.layers - fp8.last_layers_bf16),
         "fp8_cache": fp8.cache,
+        "fp8_provider": fp8.provider,
+        "te_recipe": fp8.te_recipe,
     }
 
 
@@ -99,14 +105,17 @@ def block_spec(
     """Spec of the layers that this rank's model chunk `chunk` builds."""
     first = get_transformer_layer_offset(config, vp_stage=chunk)
     layers = get_num_layers_to_build(config, vp_stage=chunk)
-    plain, fp8 = (_layer_spec(architecture, fp8=fp8) for fp8 in (False, True))
+    plain = _layer_spec(architecture)
+    fp8 = _layer_spec(architecture, fp8=config.fp8_provider) if config.fp8_layers else plain
     return TransformerBlockSubmodules(
         layer_specs=[fp8 if first + i in config.fp8_layers else plain for i in range(layers)],
         layer_norm=_norm(architecture),
     )
 
 
-def _layer_spec(architecture: Architecture, *, fp8: bool) -> ModuleSpec:
+def _layer_spec(
+    architecture: Architecture, *, fp8: Literal["ours", "te"] | None = None
+) -> ModuleSpec:
     layer = get_gpt_layer_local_spec(qk_layernorm=architecture.attention.qk_norm)
     parts = layer.submodules
     parts.input_layernorm = parts.pre_mlp_layernorm = _norm(architecture)
@@ -115,7 +124,7 @@ def _layer_spec(architecture: Architecture, *, fp8: bool) -> ModuleSpec:
     if architecture.attention.qk_norm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
     if fp8:
-        into_fp8(parts, architecture)
+        into_fp8(parts, architecture, fp8)
     return layer
 
 

@@ -240,6 +240,7 @@ def test_the_text_changes_with_any_setting() -> None:
         "rewards.isolation": "process",
         "model.reference_waits": "host",
         "fp8.provider": "te",
+        "fp8.te_recipe": "blockwise",
         "rollouts.importance_cap": "1.5",
         "parallel.pipeline_layers": "[7, 5]",
         "rollouts.mismatch_warn": "1.5",

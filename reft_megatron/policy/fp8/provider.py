@@ -1,12 +1,13 @@
-"""Which of Megatron's layers are ours where products are FP8.
+"""Which of Megatron's layers are others where products are FP8.
 
-Owns the provider that Megatron's builders of layer specs ask, and its place in a layer.
+Owns the provider that Megatron's builders of layer specs ask, ours or Transformer Engine's, and its
+place in a layer.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from megatron.core.models.backends import LocalSpecProvider
 from megatron.core.models.gpt.gpt_layer_specs import get_mlp_module_spec_for_backend
@@ -61,13 +62,26 @@ class Fp8SpecProvider(LocalSpecProvider):
         return partial(Fp8Mlp.as_mlp_submodule, **spec.keywords)
 
 
-def into_fp8(parts: TransformerLayerSubmodules, architecture: Architecture) -> None:
-    """Give a layer's spec our linear layers, and take away the norms that they have inside."""
-    provider = Fp8SpecProvider(architecture)
+def into_fp8(
+    parts: TransformerLayerSubmodules,
+    architecture: Architecture,
+    provider: Literal["ours", "te"],
+) -> None:
+    """Give a layer's spec linear layers with FP8, and take away the norms that they have inside."""
+    serving = _provider(architecture, provider)
     attention = parts.self_attention.submodules
-    attention.linear_qkv = provider.column_parallel_linear()
-    attention.linear_proj = provider.row_parallel_linear()
-    parts.mlp = provider.feed_forward()
-    if provider.fuse_layernorm_and_linear():
-        attention.linear_qkv = provider.column_parallel_layer_norm_linear()
+    attention.linear_qkv = serving.column_parallel_linear()
+    attention.linear_proj = serving.row_parallel_linear()
+    parts.mlp = serving.feed_forward()
+    if serving.fuse_layernorm_and_linear():
+        attention.linear_qkv = serving.column_parallel_layer_norm_linear()
         parts.input_layernorm = parts.pre_mlp_layernorm = IdentityOp
+
+
+def _provider(architecture: Architecture, name: Literal["ours", "te"]) -> Any:
+    if name == "ours":
+        return Fp8SpecProvider(architecture)
+    # It needs Transformer Engine, which few machines have.
+    from reft_megatron.policy.fp8.transformer_engine import TransformerEngineSpecProvider
+
+    return TransformerEngineSpecProvider(architecture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -13,16 +14,28 @@ from reft_megatron.packages import Package
 from reft_megatron.policy.families import find_architecture
 from reft_megatron.policy.fp8 import readiness
 from reft_megatron.policy.fp8.readiness import check_fp8, precision_note
+from tests.policy.fp8.transformer_engine_scene import install, uninstall
 
 TINY = find_architecture("galactica-tiny")
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
 
-def refused(precision: str = "fp8", tensor: int = 1, **fp8: object) -> str:
+@pytest.fixture
+def on_hopper(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A GPU to ask about, and a Transformer Engine to ask."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (9, 0))
+    install(monkeypatch)
+    yield
+    uninstall()
+
+
+def refused(
+    precision: str = "fp8", tensor: int = 1, device: torch.device = CPU, **fp8: object
+) -> str:
     """What is said of the tiny model in that precision; nothing if it can be had."""
     model, parallel = ModelConfig(precision=precision), ParallelConfig(tensor=tensor)
     try:
-        check_fp8(TINY, model, parallel, fp8=Fp8Config(**fp8), device=CPU)
+        check_fp8(TINY, model, parallel, fp8=Fp8Config(**fp8), device=device)
     except ConfigError as error:
         return str(error)
     return ""
@@ -54,19 +67,55 @@ def test_an_older_gpu_is_named(monkeypatch: pytest.MonkeyPatch):
     )
 
 
-@pytest.mark.parametrize(
-    ("told", "usable"),
-    [("Transformer Engine is not installed", False), ("Transformer Engine 2.11.0", True)],
-)
-def test_transformer_engine_is_not_taken_for_ours(
-    monkeypatch: pytest.MonkeyPatch, told: str, *, usable: bool
-):
-    monkeypatch.setattr(readiness, "transformer_engine", lambda: Package(usable=usable, told=told))
+def test_transformer_engine_is_for_gpus():
     assert refused(provider="te") == (
-        f"fp8.provider=te: {told}, and the layers of this version are its own in any case. Set "
-        "fp8.provider=ours."
+        "fp8.provider=te: Transformer Engine computes on GPUs only. Set fp8.provider=ours, which a "
+        "CPU emulates."
     )
     assert refused("bf16", provider="te") == ""
+
+
+INSTALL = (
+    "Install it (pip install 'transformer-engine[core_cu13,pytorch]>=2.9,<2.12'), or set "
+    "fp8.provider=ours."
+)
+
+
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        (
+            Package(usable=False, told="Transformer Engine is not installed"),
+            f"Transformer Engine is not installed. {INSTALL}",
+        ),
+        (
+            Package(usable=True, told="Transformer Engine 2.8.0", version="2.8.0"),
+            "Transformer Engine 2.8.0, and Megatron's layers for it want 2.9 or newer and before "
+            f"2.12. {INSTALL}",
+        ),
+        (
+            Package(usable=True, told="Transformer Engine 2.17.1", version="2.17.1"),
+            "Transformer Engine 2.17.1, and Megatron's layers for it want 2.9 or newer and before "
+            f"2.12. {INSTALL}",
+        ),
+        (Package(usable=True, told="Transformer Engine 2.11.0", version="2.11.0"), ""),
+    ],
+)
+def test_transformer_engine_is_one_that_megatron_knows(
+    on_hopper: None, monkeypatch: pytest.MonkeyPatch, package: Package, said: str
+):
+    monkeypatch.setattr(readiness, "transformer_engine", lambda: package)
+    assert refused(device=GPU, provider="te") == (said and f"fp8.provider=te: {said}")
+
+
+def test_a_recipe_that_the_gpu_has_not(on_hopper: None, monkeypatch: pytest.MonkeyPatch):
+    package = Package(usable=True, told="Transformer Engine 2.11.0", version="2.11.0")
+    monkeypatch.setattr(readiness, "transformer_engine", lambda: package)
+    assert refused(device=GPU, provider="te", te_recipe="blockwise") == ""
+    assert refused(device=GPU, provider="te", te_recipe="mxfp8") == (
+        "fp8.provider=te with fp8.te_recipe=mxfp8: Device compute capability 10.0 or higher "
+        "required. Set fp8.te_recipe=tensorwise."
+    )
 
 
 def test_some_layer_must_be_left():

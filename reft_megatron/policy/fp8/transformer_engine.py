@@ -1,0 +1,158 @@
+"""Transformer Engine's layers, where they serve FP8 in place of ours.
+
+Owns what our use adds to them. Whether products are FP8 is the policy's to say (`Fp8Weights`),
+layer by layer and step by step, so Megatron's own `fp8` setting, which covers a whole block, stays
+off. Codes of weights are forgotten when the policy says that weights have changed: Megatron renews
+them at its schedules only, and a rollout between an optimizer's step and the next schedule would
+read old ones. GELU stays the function of the model, as Transformer Engine's is its tanh form.
+
+Imported only where Transformer Engine is: Megatron's classes are hollow without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from megatron.core.extensions.transformer_engine import (
+    TEColumnParallelLinear,
+    TELayerNormColumnParallelLinear,
+    TERowParallelLinear,
+)
+from megatron.core.extensions.transformer_engine_spec_provider import TESpecProvider
+from megatron.core.models.gpt.gpt_layer_specs import get_mlp_module_spec_for_backend
+from torch import Tensor
+from transformer_engine.common.recipe import (
+    Float8BlockScaling,
+    Float8CurrentScaling,
+    Format,
+    MXFP8BlockScaling,
+)
+from transformer_engine.pytorch import fp8_autocast
+from transformer_engine.pytorch.fp8 import FP8GlobalStateManager
+
+from reft_megatron.policy.families import Architecture
+from reft_megatron.policy.fp8.padding import pad, unpad
+
+__all__ = ["TransformerEngineSpecProvider", "unavailable"]
+
+_RECIPES = {
+    "tensorwise": Float8CurrentScaling(fp8_format=Format.HYBRID),
+    "blockwise": Float8BlockScaling(),
+    "mxfp8": MXFP8BlockScaling(),
+}
+_MULTIPLES = {"tensorwise": 16, "blockwise": 16, "mxfp8": 32}
+"""Of tokens, as Megatron's `get_fp8_align_size`."""
+_AVAILABLE = {
+    "tensorwise": FP8GlobalStateManager.is_fp8_available,
+    "blockwise": FP8GlobalStateManager.is_fp8_block_scaling_available,
+    "mxfp8": FP8GlobalStateManager.is_mxfp8_available,
+}
+
+
+def unavailable(recipe: str) -> str:
+    """Why the current GPU cannot scale like that, as Transformer Engine says; empty if it can."""
+    available, why = _AVAILABLE[recipe]()
+    return "" if available else str(why).strip().rstrip(".")
+
+
+class _Layer(torch.nn.Module):
+    """In front of a layer of Megatron's Transformer Engine extension."""
+
+    config: Any
+    _fp8_workspaces: dict[str, Any]
+    _made = (-1, False)
+    """Version of the weights that codes are of, and whether the backward pass has its own."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See Megatron's layer; tokens [S, B, K] may be any number."""
+        weights, recipe = self.config.fp8_weights, self.config.te_recipe
+        if not weights.active:
+            with fp8_autocast(enabled=False):
+                plain: tuple[Tensor, Tensor | None] = super().forward(x)
+            return plain
+        self._forget_old(weights.version)
+        faults = weights.faults(x.device)
+        _count(faults, x.detach())
+        parts, parts_out = self._parts()
+        with fp8_autocast(enabled=True, fp8_recipe=_RECIPES[recipe]):
+            out, bias = super().forward(pad(x, parts=parts, multiple=_MULTIPLES[recipe]))
+        out = unpad(out, parts=parts_out, length=len(x) // parts)
+        if out.requires_grad:
+            out.register_hook(lambda dy: _count(faults, dy))
+        return out, bias
+
+    def get_extra_state(self) -> None:
+        """Nothing, as Megatron's own layers: these recipes have no state."""
+
+    def _parts(self) -> tuple[int, int]:
+        """Runs of tokens that go in and that come out, one for each rank that has its own."""
+        raise NotImplementedError
+
+    def _forget_old(self, version: int) -> None:
+        """Drop codes of other weights, and those without the transposed ones that are wanted."""
+        grad = torch.is_grad_enabled()
+        made, has_grad = self._made
+        if made != version or (grad and not has_grad):
+            self._fp8_workspaces.clear()
+            self._made = version, grad
+        self.is_first_microbatch = False  # keeps the codes that are there, and makes them if not
+
+
+class _Column(_Layer):
+    sequence_parallel: bool
+    tp_size: int
+
+    def _parts(self) -> tuple[int, int]:
+        return 1, self.tp_size if self.sequence_parallel else 1
+
+
+class _Row(_Column):
+    def _parts(self) -> tuple[int, int]:
+        out, into = super()._parts()
+        return into, out
+
+
+class _ColumnParallelLinear(_Column, TEColumnParallelLinear):
+    """A layer whose output channels are split over ranks."""
+
+
+class _NormColumnParallelLinear(_Column, TELayerNormColumnParallelLinear):
+    """The same behind a norm."""
+
+
+class _RowParallelLinear(_Row, TERowParallelLinear):
+    """A layer whose input channels are split over ranks."""
+
+
+class TransformerEngineSpecProvider(TESpecProvider):
+    """Megatron's provider for Transformer Engine, with these layers."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        """For the layers of `architecture`: norms become part of what stands behind them."""
+        self._fuses = architecture.norm.affine
+
+    def column_parallel_linear(self) -> type:
+        """See Megatron's BackendSpecProvider."""
+        return _ColumnParallelLinear
+
+    def row_parallel_linear(self) -> type:
+        """See Megatron's BackendSpecProvider."""
+        return _RowParallelLinear
+
+    def fuse_layernorm_and_linear(self) -> bool:
+        """See Megatron's BackendSpecProvider; Transformer Engine's norms always have weights."""
+        return self._fuses
+
+    def column_parallel_layer_norm_linear(self) -> type | None:
+        """See Megatron's BackendSpecProvider."""
+        return _NormColumnParallelLinear if self._fuses else None
+
+    def feed_forward(self) -> Any:
+        """Spec of the feed-forward block."""
+        return get_mlp_module_spec_for_backend(backend=self)
+
+
+def _count(faults: Tensor, x: Tensor) -> None:
+    """Add 1 to `faults` int32 [1] if any of x is not finite: codes of infinities are numbers."""
+    faults.add_(~x.sum(dtype=torch.float32).isfinite())
