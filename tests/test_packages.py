@@ -103,8 +103,15 @@ def test_nvidias_apex(install):
     check_packages()
 
 
-def test_a_run_is_told_in_one_line(install, tmp_path: Path):
-    install("transformer_engine", HALF)
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("transformer_engine", HALF, f"{CALLED}. Megatron cannot be imported beside one like that"),
+        ("apex", "", "the package apex in {folder} is not NVIDIA's: it has no apex.normalization."),
+    ],
+)
+def test_a_run_is_told_in_one_line(install, tmp_path: Path, name: str, text: str, said: str):
+    folder = install(name, text)
     ended = subprocess.run(
         [sys.executable, "-m", "reft_megatron", "sft", f"run.dir={tmp_path}"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -113,5 +120,6 @@ def test_a_run_is_told_in_one_line(install, tmp_path: Path):
         check=False,
     )
     assert ended.returncode == 1
-    assert ended.stderr.startswith(f"reft-megatron: ConfigError: {CALLED}. Megatron cannot be")
+    said = said.replace("{folder}", str(folder))
+    assert ended.stderr.startswith(f"reft-megatron: ConfigError: {said}")
     assert ended.stderr.count("\n") == 1
