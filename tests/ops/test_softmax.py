@@ -86,6 +86,29 @@ def test_the_gradient_is_the_references(start: int, dtype: torch.dtype):
     assert not found[:, 600 - 600 // 9 :].any()
 
 
+class FromFormulas(torch.autograd.Function):
+    """The log-probs of `ops.logprob`, with the reference's formulas both ways."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        top, total, _, picked = reference.softmax(logits, targets, start=0)
+        ctx.save_for_backward(logits, targets, top + total.log())
+        return picked - top - total.log()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        logits, targets, log_sum = ctx.saved_tensors
+        how: dict[str, Any] = {"log_sum": log_sum, "gradient": gradient, "start": 0}
+        return reference.softmax_gradient(logits, targets, **how, dtype=logits.dtype), None
+
+
+def test_the_gradient_is_the_derivative():
+    """In fp64, by differences."""
+    logits, targets = scene(6, 8)
+    leaf = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda logits: FromFormulas.apply(logits, targets), leaf)
+
+
 def test_nan_shows():
     logits, targets = scene(3, 700)
     logits[1, 300] = torch.nan

@@ -264,7 +264,7 @@ def _norm_gradient(dy: Tensor, normed: list[Tensor]) -> tuple[Tensor, Tensor | N
     x, mean, rstd, weight, bias = normed
     tensors = [dy, x, weight, bias]
     if not x.is_cuda:  # where torch wants the moments in the dtype of x
-        tensors = [tensor.float() for tensor in tensors]
+        tensors = [tensor.to(mean.dtype) for tensor in tensors]
     moments, width = (mean[:, None], rstd[:, None]), [x.shape[1]]
     backward = torch.ops.aten.native_layer_norm_backward
     found = backward(*tensors[:2], width, *moments, *tensors[2:], [True, True, True])
