@@ -49,6 +49,8 @@ _AVAILABLE = {
     "mxfp8": FP8GlobalStateManager.is_mxfp8_available,
 }
 
+_NOTHING = (-1, False)
+
 
 def unavailable(recipe: str) -> str:
     """Why the current GPU cannot scale like that, as Transformer Engine says; empty if it can."""
@@ -61,13 +63,14 @@ class _Layer(torch.nn.Module):
 
     config: Any
     _fp8_workspaces: dict[str, Any]
-    _made = (-1, False)
+    _made = _NOTHING
     """Version of the weights that codes are of, and whether the backward pass has its own."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """See Megatron's layer; tokens [S, B, K] may be any number."""
         weights, recipe = self.config.fp8_weights, self.config.te_recipe
         if not weights.active:
+            self._forget(_NOTHING)
             with fp8_autocast(enabled=False):
                 plain: tuple[Tensor, Tensor | None] = super().forward(x)
             return plain
@@ -94,9 +97,12 @@ class _Layer(torch.nn.Module):
         grad = torch.is_grad_enabled()
         made, has_grad = self._made
         if made != version or (grad and not has_grad):
-            self._fp8_workspaces.clear()
-            self._made = version, grad
+            self._forget((version, grad))
         self.is_first_microbatch = False  # keeps the codes that are there, and makes them if not
+
+    def _forget(self, now: tuple[int, bool]) -> None:
+        self._fp8_workspaces.clear()
+        self._made = now
 
 
 class _Column(_Layer):

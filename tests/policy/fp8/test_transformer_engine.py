@@ -93,6 +93,8 @@ def test_products_are_fp8_where_the_policy_says_so(fields, recipe: str):
     assert 0 < its < 3 * noise  # a scale for a tensor, theirs, is coarser than one for a token
     assert sample(rollout) == sample(always) != sample(plain)
     np.testing.assert_array_equal(scored(rollout), exact)
+    layer = rollout.chunks[0].decoder.layers[0].mlp.linear_fc1
+    assert not layer._fp8_workspaces, "an update has a use for the memory"
     assert learn(rollout, fields) == learn(plain, fields)
 
 
