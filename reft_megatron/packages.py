@@ -9,16 +9,23 @@ of its own.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from reft_megatron.errors import ConfigError
 
-__all__ = ["INSTALL_TE", "Package", "apex", "check_packages", "transformer_engine"]
+__all__ = [
+    "INSTALL_TE",
+    "Package",
+    "apex",
+    "check_packages",
+    "go_without_packages",
+    "transformer_engine",
+]
 
 _TRY = """
 import json, sys
@@ -56,6 +63,12 @@ def check_packages() -> None:
     for package in (transformer_engine(), apex()):
         if package.remedy:
             raise ConfigError(f"{package.told}. {package.remedy}")
+
+
+def go_without_packages() -> None:
+    """Let `import` not find them: on a CPU Megatron would take optimizers that only GPUs run."""
+    for name in ("transformer_engine", "apex"):
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to say so
 
 
 def transformer_engine() -> Package:
@@ -106,7 +119,7 @@ def apex() -> Package:
 
 def _folder(name: str) -> Path | None:
     """Where a package lies, or would lie if it were one; None if nothing has the name."""
-    spec = importlib.util.find_spec(name)
+    spec = PathFinder.find_spec(name)
     if spec is None:
         return None
     places = [*(spec.submodule_search_locations or ()), spec.origin or name]

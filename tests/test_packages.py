@@ -103,6 +103,22 @@ def test_nvidias_apex(install):
     check_packages()
 
 
+def test_a_cpu_goes_without_what_only_gpus_run(install, tmp_path: Path):
+    """Megatron would step with Transformer Engine's Adam, and find no driver."""
+    folder = install("transformer_engine", "__version__ = '2.11.0'\n", parts=("pytorch",))
+    adam = "class FusedAdam: ...\nclass FusedSGD: ...\n"
+    (folder / "pytorch/optimizers.py").write_text(adam)
+    program = "import reft_megatron.policy\nfrom megatron.core.optimizer import Adam\nprint(Adam)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "<class 'torch.optim.adamw.AdamW'>\n"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

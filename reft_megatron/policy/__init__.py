@@ -8,10 +8,12 @@ that Megatron would trip over (`packages`).
 import logging
 import warnings
 
-from reft_megatron.packages import check_packages
-from reft_megatron.policy.device import answer_cuda_calls
+from reft_megatron.packages import check_packages, go_without_packages
+from reft_megatron.policy.device import answer_cuda_calls, has_gpu
 
 check_packages()
+if not has_gpu():
+    go_without_packages()
 answer_cuda_calls()
 # Megatron 0.19 logs advice to those who call it, which is not for those who call us.
 logging.getLogger("megatron").setLevel(logging.ERROR)
