@@ -18,7 +18,7 @@ __all__ = ["check_fp8", "precision_note"]
 
 _OTHER = "Set model.precision=bf16"
 _LEAST_TE, _NEXT_TE = Version("2.9"), Version("2.12")
-"""Releases that Megatron Core 0.16 names, as the extra `te` in pyproject.toml."""
+"""Those that Megatron Core 0.16 names, and the extra `te` in pyproject.toml."""
 
 
 def check_fp8(
@@ -76,8 +76,8 @@ def _check_transformer_engine(recipe: str, device: torch.device) -> None:
     version = Version(package.version)
     if not _LEAST_TE <= version < _NEXT_TE:
         raise ConfigError(
-            f"{asked}: {package.told}, and Megatron's layers for it want {_LEAST_TE} or newer and "
-            f"before {_NEXT_TE}. {INSTALL_TE}, or set fp8.provider=ours."
+            f"{asked}: {package.told}, and its layers are used here from {_LEAST_TE} on and before "
+            f"{_NEXT_TE}. {INSTALL_TE}, or set fp8.provider=ours."
         )
     from reft_megatron.policy.fp8.transformer_engine import unavailable  # it is there
 

@@ -90,13 +90,13 @@ INSTALL = (
         ),
         (
             Package(usable=True, told="Transformer Engine 2.8.0", version="2.8.0"),
-            "Transformer Engine 2.8.0, and Megatron's layers for it want 2.9 or newer and before "
-            f"2.12. {INSTALL}",
+            "Transformer Engine 2.8.0, and its layers are used here from 2.9 on and before 2.12. "
+            f"{INSTALL}",
         ),
         (
             Package(usable=True, told="Transformer Engine 2.17.1", version="2.17.1"),
-            "Transformer Engine 2.17.1, and Megatron's layers for it want 2.9 or newer and before "
-            f"2.12. {INSTALL}",
+            "Transformer Engine 2.17.1, and its layers are used here from 2.9 on and before 2.12. "
+            f"{INSTALL}",
         ),
         (Package(usable=True, told="Transformer Engine 2.11.0", version="2.11.0"), ""),
     ],
