@@ -48,7 +48,6 @@ _AVAILABLE = {
     "blockwise": FP8GlobalStateManager.is_fp8_block_scaling_available,
     "mxfp8": FP8GlobalStateManager.is_mxfp8_available,
 }
-
 _NOTHING = (-1, False)
 
 
@@ -62,6 +61,9 @@ class _Layer(torch.nn.Module):
     """In front of a layer of Megatron's Transformer Engine extension."""
 
     config: Any
+    parallel_mode: str
+    sequence_parallel: bool
+    tp_size: int
     _fp8_workspaces: dict[str, Any]
     _made = _NOTHING
     """Version of the weights that codes are of, and whether the backward pass has its own."""
@@ -90,7 +92,8 @@ class _Layer(torch.nn.Module):
 
     def _parts(self) -> tuple[int, int]:
         """Runs of tokens that go in and that come out, one for each rank that has its own."""
-        raise NotImplementedError
+        ranks = self.tp_size if self.sequence_parallel else 1
+        return (1, ranks) if self.parallel_mode == "column" else (ranks, 1)
 
     def _forget_old(self, version: int) -> None:
         """Drop codes of other weights, and those without the transposed ones that are wanted."""
@@ -105,29 +108,15 @@ class _Layer(torch.nn.Module):
         self._made = now
 
 
-class _Column(_Layer):
-    sequence_parallel: bool
-    tp_size: int
-
-    def _parts(self) -> tuple[int, int]:
-        return 1, self.tp_size if self.sequence_parallel else 1
-
-
-class _Row(_Column):
-    def _parts(self) -> tuple[int, int]:
-        out, into = super()._parts()
-        return into, out
-
-
-class _ColumnParallelLinear(_Column, TEColumnParallelLinear):
+class _ColumnParallelLinear(_Layer, TEColumnParallelLinear):
     """A layer whose output channels are split over ranks."""
 
 
-class _NormColumnParallelLinear(_Column, TELayerNormColumnParallelLinear):
+class _NormColumnParallelLinear(_Layer, TELayerNormColumnParallelLinear):
     """The same behind a norm."""
 
 
-class _RowParallelLinear(_Row, TERowParallelLinear):
+class _RowParallelLinear(_Layer, TERowParallelLinear):
     """A layer whose input channels are split over ranks."""
 
 

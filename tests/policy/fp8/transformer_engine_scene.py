@@ -67,7 +67,7 @@ class _Layer:
 
 
 class Column(_Layer, ColumnParallelLinear):
-    pass
+    parallel_mode = "column"
 
 
 class NormColumn(Column):
@@ -85,7 +85,7 @@ class NormColumn(Column):
 
 
 class Row(_Layer, RowParallelLinear):
-    pass
+    parallel_mode = "row"
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
