@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from pathlib import Path
 
 from reft_megatron.errors import ConfigError
@@ -119,7 +118,9 @@ def apex() -> Package:
 
 def _folder(name: str) -> Path | None:
     """Where a package lies, or would lie if it were one; None if nothing has the name."""
-    spec = PathFinder.find_spec(name)
+    # Not `importlib.util.find_spec`, which finds nothing where we go without.
+    specs = (finder.find_spec(name, None) for finder in sys.meta_path)
+    spec = next(filter(None, specs), None)
     if spec is None:
         return None
     places = [*(spec.submodule_search_locations or ()), spec.origin or name]
