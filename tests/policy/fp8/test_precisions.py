@@ -11,45 +11,33 @@ import pytest
 from reft_megatron.errors import CheckpointError
 from reft_megatron.learner.mismatch import mismatch_statistics
 from reft_megatron.ops.sampling import Sampling
-from reft_megatron.policy import Policy
 from reft_megatron.rollouts.buffer import RolloutBuffer
 from reft_megatron.types import Completion, Reason, Rollout, Verdict
+from tests.policy.fp8.precision_scene import (
+    BF16,
+    FP8,
+    ROLLOUT,
+    SHORT,
+    apart,
+    check_ranks_agree,
+    learn,
+    play,
+    sample,
+    scored,
+)
 from tests.policy.scene import (
     LAYOUTS,
     ONE,
     PAD,
     PPO,
-    Layout,
     assemble,
     gradients_of,
     make_batches,
     make_prompts,
     open_other,
     open_policy,
-    scores_by_problem,
     weights_of,
 )
-
-FP8, ROLLOUT, BF16 = (f"model.precision={name}" for name in ("fp8", "fp8_rollout", "bf16"))
-PROMPTS = make_prompts(3)
-SHORT = "generate.max_new_tokens=3"
-Said = list[tuple[list[int], list[float]]]
-
-
-def sample(policy: Policy) -> Said:
-    """Tokens and log-probs of a completion of each prompt."""
-    done = policy.generate(PROMPTS, sampling=Sampling(seed=5))
-    return [(c.token_ids.tolist(), c.logprobs.tolist()) for c in done]
-
-
-def scored(policy: Policy) -> np.ndarray[Any, Any]:
-    scores = scores_by_problem(policy)
-    return np.concatenate([np.empty(0), *(scores[key]["logprobs"] for key in sorted(scores))])
-
-
-def learn(policy: Policy, fields: Any, steps: int = 1) -> list[float]:
-    batches = make_batches(policy, fields)
-    return [policy.update(batches, loss=PPO).loss for _ in range(steps)]
 
 
 def test_fp8_rollout_learns_as_bf16_and_samples_in_fp8(alone, fields):
@@ -134,7 +122,7 @@ def test_samplers_differ_from_trainers_by_what_is_quantised(alone):
     """Least where neither is; in FP8 throughout by the cache, which trainers do not have; most
     where the sampler alone is."""
 
-    def apart(*overrides: str) -> float:
+    def differ(*overrides: str) -> float:
         policy = open_policy(ONE, *overrides, total_steps=None)
         done = policy.generate(make_prompts(16), sampling=Sampling(seed=5))
         buffer = RolloutBuffer(policy.mesh, pad_id=PAD)
@@ -148,8 +136,8 @@ def test_samplers_differ_from_trainers_by_what_is_quantised(alone):
         pair = buffer.padded("sampler_logprobs")[of], buffer.padded("old_logprobs")[of]
         return mismatch_statistics(*pair)["mean"]
 
-    bf16, bare, fp8 = apart(BF16), apart(FP8, "fp8.cache=false"), apart(FP8)
-    rollout = apart(ROLLOUT)
+    bf16, bare, fp8 = differ(BF16), differ(FP8, "fp8.cache=false"), differ(FP8)
+    rollout = differ(ROLLOUT)
     print(
         f"\nmean |sampler - trainer|: bf16 {bf16:.4f}, fp8 with a bf16 cache {bare:.4f}, fp8 "
         f"{fp8:.4f}, fp8_rollout {rollout:.4f}"
@@ -169,27 +157,12 @@ def _rollout(completion: Completion) -> Rollout:
     )
 
 
-def play(layout: Layout, fields: Any) -> tuple[Said, float, Said, list[Any]]:
-    """A sample, a step's loss, another sample, and scores, of a policy on this rank."""
-    policy = open_policy(layout, FP8, SHORT)
-    before = sample(policy)
-    loss = learn(policy, fields)[0]
-    return before, loss, sample(policy), scored(policy)
-
-
 @pytest.mark.megatron
 def test_two_tensor_ranks_say_and_learn_the_same_within_the_noise(ranks, alone, fields):
     here = play(ONE, fields)
     seen = ranks(2, play, LAYOUTS["tp2"], fields)
-    for one, other in zip(*seen, strict=True):
-        np.testing.assert_array_equal(np.asarray(one, object), np.asarray(other, object))
-    before, loss, after, scores = seen[0]
-    assert before != after
-    assert loss == pytest.approx(here[1], rel=0.05)
-    far = np.abs(scores - here[3]).mean()
-    noise = np.abs(scored(open_policy(ONE)) - scored(open_policy(ONE, FP8))).mean()
-    print(f"\nmean |log-prob of two ranks - of one|: {far:.3f}; fp8 - fp32: {noise:.3f}")
-    assert far < 1.5 * noise
+    noise = apart(scored(open_policy(ONE)), scored(open_policy(ONE, FP8)))
+    check_ranks_agree(here, seen, noise=noise)
 
 
 @pytest.mark.megatron
@@ -202,7 +175,7 @@ def test_two_stages_say_and_learn_the_same(ranks, alone, fields):
     for (tokens, logprobs), (others, theirs) in zip(before, seen[0][0], strict=True):
         assert tokens == others
         assert logprobs == pytest.approx(theirs, abs=0.1)
-    apart = np.abs(seen[1][3] - scores).max()
-    print(f"\ntwo stages: loss {seen[1][1] - loss:.1e}, log-probs after the step {apart:.1e}")
+    most = np.abs(seen[1][3] - scores).max()
+    print(f"\ntwo stages: loss {seen[1][1] - loss:.1e}, log-probs after the step {most:.1e}")
     assert seen[1][1] == pytest.approx(loss, rel=1e-6)
-    assert apart < 0.01
+    assert most < 0.01
