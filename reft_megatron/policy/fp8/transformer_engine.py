@@ -19,8 +19,6 @@ from megatron.core.extensions.transformer_engine import (
     TELayerNormColumnParallelLinear,
     TERowParallelLinear,
 )
-from megatron.core.extensions.transformer_engine_spec_provider import TESpecProvider
-from megatron.core.models.gpt.gpt_layer_specs import get_mlp_module_spec_for_backend
 from torch import Tensor
 from transformer_engine.common.recipe import (
     Float8BlockScaling,
@@ -31,10 +29,14 @@ from transformer_engine.common.recipe import (
 from transformer_engine.pytorch import fp8_autocast
 from transformer_engine.pytorch.fp8 import FP8GlobalStateManager
 
-from reft_megatron.policy.families import Architecture
 from reft_megatron.policy.fp8.padding import pad, unpad
 
-__all__ = ["TransformerEngineSpecProvider", "unavailable"]
+__all__ = [
+    "ColumnParallelLinear",
+    "NormColumnParallelLinear",
+    "RowParallelLinear",
+    "unavailable",
+]
 
 _RECIPES = {
     "tensorwise": Float8CurrentScaling(fp8_format=Format.HYBRID),
@@ -108,44 +110,16 @@ class _Layer(torch.nn.Module):
         self._made = now
 
 
-class _ColumnParallelLinear(_Layer, TEColumnParallelLinear):
+class ColumnParallelLinear(_Layer, TEColumnParallelLinear):
     """A layer whose output channels are split over ranks."""
 
 
-class _NormColumnParallelLinear(_Layer, TELayerNormColumnParallelLinear):
+class NormColumnParallelLinear(_Layer, TELayerNormColumnParallelLinear):
     """The same behind a norm."""
 
 
-class _RowParallelLinear(_Layer, TERowParallelLinear):
+class RowParallelLinear(_Layer, TERowParallelLinear):
     """A layer whose input channels are split over ranks."""
-
-
-class TransformerEngineSpecProvider(TESpecProvider):
-    """Megatron's provider for Transformer Engine, with these layers."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        """For the layers of `architecture`: norms become part of what stands behind them."""
-        self._fuses = architecture.norm.affine
-
-    def column_parallel_linear(self) -> type:
-        """See Megatron's BackendSpecProvider."""
-        return _ColumnParallelLinear
-
-    def row_parallel_linear(self) -> type:
-        """See Megatron's BackendSpecProvider."""
-        return _RowParallelLinear
-
-    def fuse_layernorm_and_linear(self) -> bool:
-        """See Megatron's BackendSpecProvider; Transformer Engine's norms always have weights."""
-        return self._fuses
-
-    def column_parallel_layer_norm_linear(self) -> type | None:
-        """See Megatron's BackendSpecProvider."""
-        return _NormColumnParallelLinear if self._fuses else None
-
-    def feed_forward(self) -> Any:
-        """Spec of the feed-forward block."""
-        return get_mlp_module_spec_for_backend(backend=self)
 
 
 def _count(faults: Tensor, x: Tensor) -> None:

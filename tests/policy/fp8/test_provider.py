@@ -14,7 +14,7 @@ from reft_megatron.policy.fp8.linear import (
     Fp8NormColumnParallelLinear,
     Fp8RowParallelLinear,
 )
-from reft_megatron.policy.fp8.provider import Fp8SpecProvider
+from reft_megatron.policy.fp8.provider import Fp8SpecProvider, our_layers
 from tests.policy.scene import ONE, open_policy
 
 TINY = find_architecture("galactica-tiny")
@@ -58,7 +58,7 @@ def test_norms_that_have_no_kernel_stay_before_their_layer():
     rms = replace(TINY, norm=Norm(kind="rms", eps=1e-6), activation="swiglu")
     bare = replace(TINY, norm=replace(TINY.norm, affine=False))
     for architecture in (rms, bare):
-        provider = Fp8SpecProvider(architecture)
+        provider = Fp8SpecProvider(our_layers(architecture))
         assert not provider.fuse_layernorm_and_linear()
         assert provider.column_parallel_layer_norm_linear() is None
         assert provider.column_parallel_linear() is Fp8ColumnParallelLinear
@@ -66,6 +66,6 @@ def test_norms_that_have_no_kernel_stay_before_their_layer():
 
 def test_relu_is_quantised_behind_it():
     """No kernel for it, so the block is Megatron's and its layers are ours."""
-    spec = Fp8SpecProvider(replace(TINY, activation="relu")).feed_forward()
+    spec = Fp8SpecProvider(our_layers(replace(TINY, activation="relu"))).feed_forward()
     assert getattr(spec, "module", None) is not Fp8Mlp
     assert getattr(getattr(spec, "func", None), "__self__", None) is not Fp8Mlp

@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from megatron.core.extensions import transformer_engine as megatron_layers
-from megatron.core.extensions import transformer_engine_spec_provider as megatron_provider
 from megatron.core.tensor_parallel import ColumnParallelLinear, RowParallelLinear
 from torch import Tensor
 from torch.nn import functional
@@ -95,9 +94,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
         "TELayerNormColumnParallelLinear": NormColumn,
         "TERowParallelLinear": Row,
     }
-    for module in (megatron_layers, megatron_provider):
-        for name, layer in layers.items():
-            patch.setattr(module, name, layer)
+    for name, layer in layers.items():
+        patch.setattr(megatron_layers, name, layer)
     able = (True, "")
     manager = SimpleNamespace(
         is_fp8_available=lambda: able,
